@@ -1,0 +1,5 @@
+"""`python -m nktc` is the nktc command."""
+
+from nktc.cli import main
+
+main()

@@ -1,0 +1,66 @@
+"""The nktc command: one file a command, loaded when it is called, so that `nktc --help` loads none of them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from nktc import __version__
+from nktc.errors import NktcError, near
+
+COMMANDS = {
+    "train": "Train a net as a solver file says.",
+    "test": "Score a trained net on its test data.",
+    "infer": "Classify images with a trained model.",
+    "export": "Write a trained net for other runtimes.",
+    "check": "Parse and build nets and solvers, and say what is wrong.",
+    "show": "List a net: one line a layer, with shapes.",
+    "layers": "List the layer types there are, or explain one.",
+    "data": "Convert and describe data sets.",
+}
+"""Every command with the line that `nktc --help` has for it."""
+
+
+class Commands(click.Group):
+    """The table of commands; importing one is left until it is called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"nktc.cli.{name}").command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            hint = near(args[0], COMMANDS)
+            context.fail(f'no command "{args[0]}"{": " + hint if hint else ""}')
+        return super().resolve_command(context, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="nktc")
+def nktc() -> None:
+    """Train, check, export and run networks written in Caffe's prototxt language."""
+
+
+def main() -> None:
+    """Run the command. What the user can mend prints without a traceback and exits with 1."""
+    try:
+        nktc(prog_name="nktc")
+    except NktcError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

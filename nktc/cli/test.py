@@ -1,0 +1,23 @@
+"""nktc test"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nktc import data, train
+from nktc.cli import options
+
+
+@click.command()
+@click.option("--model", required=True, type=options.existing(dir_okay=False), help="The net to test with.")
+@click.option("--weights", required=True, metavar="W", help="A .caffemodel; several with commas between.")
+@click.option("--iterations", type=click.IntRange(min=1), help="Batches; the whole test set once when not given.")
+@options.device
+@options.data
+def command(model: Path, weights: str, iterations: int | None, device: str, roots: tuple[str, ...]) -> None:
+    """Score a trained net on its test data, as `caffe test` does: each batch, then the mean of each output."""
+    places = data.Places.from_environment(roots)
+    for line in train.score(model, options.split(weights), iterations, device, places):
+        click.echo(line)

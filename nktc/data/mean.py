@@ -1,0 +1,70 @@
+"""Mean images: of a database, and in .binaryproto files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from nktc.data.datum import BadDatum, parse
+from nktc.data.lmdb import open_database
+from nktc.data.progress import progress
+from nktc.errors import NktcError
+from nktc.files import read_bytes, write_bytes
+from nktc.ir import times
+from nktc.schema import BlobProto
+
+TOGETHER = 1000  # records read at a time
+
+
+def read_mean(path: Path) -> np.ndarray:
+    """The array of a .binaryproto, f32[c h w]; a leading axis of 1 is dropped. Raises NktcError."""
+    blob = BlobProto()
+    try:
+        blob.ParseFromString(read_bytes(path, "mean file"))
+    except DecodeError:
+        raise NktcError(f"mean file {path} holds no BlobProto") from None
+    shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
+    values = np.array(blob.data if blob.data else blob.double_data, np.float32)
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    if len(shape) != 3 or values.size != np.prod(shape):
+        raise NktcError(f"mean file {path} holds {values.size} values of shape {times(shape)}, not one image")
+    return values.reshape(shape)
+
+
+def write_mean(path: Path, mean: np.ndarray) -> None:
+    """f32[c h w] into a .binaryproto, with the four old dimensions that every Caffe reads."""
+    blob = BlobProto(num=1, channels=mean.shape[0], height=mean.shape[1], width=mean.shape[2])
+    blob.data.extend(mean.astype(np.float32).ravel().tolist())
+    write_bytes(path, blob.SerializeToString())
+
+
+def database_mean(path: Path) -> np.ndarray:
+    """Mean image of an LMDB, f32[c h w], summed in double precision. Raises NktcError for records that cannot
+    be read and for images of different sizes."""
+    database = open_database(path)
+    total: np.ndarray | None = None
+    with progress(f"averaging {path.name}", database.records) as advance:
+        for start in range(0, max(1, database.records), TOGETHER):
+            count = min(TOGETHER, database.records - start)
+            for i, (key, value) in enumerate(database.read(start, count)):
+                try:
+                    values = parse(value).values
+                except BadDatum as error:
+                    raise bad_record(path, start + i, key, str(error)) from None
+                if total is None:
+                    total = np.zeros(values.shape, np.float64)
+                elif values.shape != total.shape:
+                    what = f"it is {times(values.shape)}, the first one is {times(total.shape)}"
+                    raise bad_record(path, start + i, key, what)
+                total += values
+            advance(count)
+    assert total is not None, "a database without records cannot be read from"
+    return (total / database.records).astype(np.float32)
+
+
+def bad_record(path: Path, position: int, key: bytes, what: str) -> NktcError:
+    """What is wrong with the record at a position, counted from 0."""
+    return NktcError(f'{path}: record {position}, key "{key.decode(errors="backslashreplace")}": {what}')

@@ -1,0 +1,108 @@
+"""Where data sets are looked for on this machine, and where derived files are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from nktc.data.catalogue import KNOWN
+from nktc.errors import NktcError, near
+
+DATA, CACHE = "NKTC_DATA", "NKTC_CACHE"
+
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
+
+
+@dataclass(frozen=True)
+class Places:
+    """`roots` are folders or archives, each `PATH` (may hold any set) or `NAME=PATH` (holds that set only);
+    they are looked through in order. `cache` takes downloads and what is derived from sets; `download` allows
+    the network."""
+
+    roots: tuple[str, ...]
+    cache: Path
+    download: bool = True
+
+    @classmethod
+    def from_environment(cls, extra: Sequence[str] = (), download: bool = True) -> Self:
+        """`extra` roots first (what an option of the command line named: each must exist), then those of
+        NKTC_DATA; the cache is NKTC_CACHE or the user's cache folder. Raises NktcError."""
+        for root in extra:
+            name, path = split_root(root)
+            if name and name not in KNOWN:
+                raise NktcError(f'"{root}" names an unknown data set', help=near(name, KNOWN) or known_names())
+            if not path.exists():
+                raise NktcError(f"{path} is not there", help="--data takes a folder or an archive, or NAME=PATH")
+        roots = [root for root in os.environ.get(DATA, "").split(os.pathsep) if root]
+        return cls((*extra, *roots), cache_folder(), download)
+
+    def candidates(self, name: str) -> Iterator[Path]:
+        """Folders and archives where the set `name` may lie, most likely first."""
+        for root in self.roots:
+            only, path = split_root(root)
+            if only and only != name:
+                continue
+            if path.is_file():
+                yield path
+            for folder in (path, path / name):
+                if folder.is_dir():
+                    yield folder
+                    yield from sorted(archives(folder), key=lambda archive: (name not in archive.name, archive.name))
+
+
+def split_root(root: str) -> tuple[str, Path]:
+    """NAME and PATH of `NAME=PATH`; "" and the path where there is no NAME, or where a file of that name
+    exists."""
+    given = re.fullmatch(r"(\w+)=(.+)", root)
+    if given and not Path(root).exists():
+        return given[1], Path(given[2]).expanduser()
+    return "", Path(root).expanduser()
+
+
+def archives(folder: Path) -> list[Path]:
+    """The archives that lie directly in a folder."""
+    return [path for path in folder.iterdir() if is_archive(path)]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether it is a file with the name of an archive that nktc reads."""
+    return path.name.lower().endswith(ARCHIVES) and path.is_file()
+
+
+def cache_folder() -> Path:
+    """NKTC_CACHE, or nktc's folder in the user's cache."""
+    if given := os.environ.get(CACHE):
+        return Path(given).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "nktc"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "nktc" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nktc"
+
+
+def fingerprint(paths: Sequence[Path]) -> str:
+    """Changes when one of the files is moved, resized or written anew; 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def find_file(name: str, folder: Path) -> Path:
+    """The file or folder that a net in `folder` calls `name`: beside the net or, as Caffe has it, under the
+    working directory; where it is in neither, the path beside the net."""
+    beside = folder / Path(name).expanduser()
+    here = Path(name).expanduser()
+    return here if here.exists() and not beside.exists() else beside
+
+
+def known_names() -> str:
+    """A help line with the names of the data sets."""
+    return f"the data sets are {', '.join(KNOWN)}"

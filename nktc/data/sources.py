@@ -1,0 +1,98 @@
+"""Which code feeds which layer type: one table, which every new source enters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from nktc.data import database, dataset
+from nktc.data.mean import read_mean
+from nktc.data.places import Places, find_file
+from nktc.data.stream import Stream
+from nktc.data.transform import mean_of
+from nktc.errors import LayerError, NktcError
+from nktc.ir import Feed, Layer, Preprocessing
+from nktc.layers import Data, Dataset, Input
+
+
+class Source(Protocol):
+    """What a module of this folder has for its layer type."""
+
+    def describe(self, layer: Any, folder: Path) -> Feed:
+        """The layer's feed with all the tops it can have, as cheaply as can be told. Raises LayerError."""
+
+    def open_stream(
+        self, layer: Any, *, places: Places, folder: Path, seed: int, device: torch.device, tops: int
+    ) -> Stream:
+        """Its batches. Raises LayerError."""
+
+
+SOURCES: dict[type[Layer], Source] = {Data: database, Dataset: dataset}
+
+CPU = torch.device("cpu")
+
+
+def describe(layer: Layer, folder: Path) -> Feed:
+    """What feeds the layer: the shapes of data and label (as many as it can have), records, labels.
+
+    Files that the layer names lie in `folder`, that of the net, or under the working directory. Needs no data
+    for a Dataset; opens the database of a Data layer. Raises LayerError, also for a layer that nothing here
+    feeds.
+    """
+    return _source(layer).describe(layer, folder)
+
+
+def open_stream(
+    layer: Layer, *, places: Places, folder: Path, seed: int, device: torch.device = CPU, tops: int = 2
+) -> Stream:
+    """The batches of the layer, each with its first `tops` tops, on `device`. Raises LayerError."""
+    return _source(layer).open_stream(layer, places=places, folder=folder, seed=seed, device=device, tops=tops)
+
+
+def _source(layer: Layer) -> Source:
+    if type(layer) not in SOURCES:
+        raise LayerError("its data comes from whoever runs the net, not from a source")
+    return SOURCES[type(layer)]
+
+
+def preprocessing(layer: Layer, places: Places, folder: Path) -> Preprocessing | None:
+    """What a picture goes through to be what the layer gives; None where it gives no pictures, or none is
+    told.
+
+    Reads a mean file; reads a Dataset when its own mean is taken off. Raises LayerError.
+    """
+    match layer:
+        case Dataset():
+            return dataset.preprocessing(layer, places, folder)
+        case Data():
+            return database.open_stream(layer, places=places, folder=folder, seed=0, device=CPU, tops=1).preprocessing
+        case Input():
+            return _of_input(layer, folder)
+    return None
+
+
+def _of_input(layer: Input, folder: Path) -> Preprocessing | None:
+    """From the first top's shape and the transform. The shape is that after the crop; where the mean image is
+    larger, pictures get its size first."""
+    transform = layer.transform
+    if transform is None:
+        return None
+    shape = layer.shape()[0]
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise LayerError("a picture's shape is batch, 1 or 3 channels, height and width", field="shape")
+    channels, height, width = shape[1:]
+    if transform.crop and (height, width) != (transform.crop, transform.crop):
+        raise LayerError(f"crop_size {transform.crop} is not its {height}x{width} shape", field="crop_size")
+    size, mean = (height, width), mean_of(transform, (channels, height, width))
+    if transform.mean_file:
+        try:
+            mean = read_mean(find_file(transform.mean_file, folder))
+        except NktcError as error:
+            raise LayerError(error.message, field="mean_file", help=error.help) from None
+        larger = transform.crop and mean.shape[1] >= height and mean.shape[2] >= width
+        size = (mean.shape[1], mean.shape[2]) if larger else size
+        mean = mean_of(transform, (channels, *size), mean)
+    order = "GRAY" if channels == 1 else transform.order
+    return Preprocessing(size, order, mean, transform.scale, transform.crop if size != (height, width) else 0)

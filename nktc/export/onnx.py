@@ -1,0 +1,211 @@
+"""Graph to ONNX: each layer's own rule writes its operators, this file names and connects them.
+
+Names are the prototxt's: a value keeps its blob's name, a node its layer's, a weight is LAYER.WEIGHT. What a picture
+goes through before it is an input, the class names and where the model came from go into the metadata.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from nktc import __version__
+from nktc.errors import LayerError, NktcError
+from nktc.files import atomic
+from nktc.ir import DType, Graph, Node, Operand, Preprocessing, Shape, infer, rewrite
+
+OPSET = 17
+IR_VERSION = 8
+
+_TYPES = {
+    DType.F32: ir.DataType.FLOAT,
+    DType.F16: ir.DataType.FLOAT16,
+    DType.BF16: ir.DataType.BFLOAT16,
+    DType.S8: ir.DataType.INT8,
+    DType.U8: ir.DataType.UINT8,
+    DType.I64: ir.DataType.INT64,
+}
+
+
+def to_onnx(graph: Graph, origin: Mapping[str, str] | None = None) -> ir.Model:
+    """The model of a deploy graph whose weights are known. The batch is left open where every layer follows it.
+
+    `origin` goes into the metadata. Raises located NktcErrors where a layer has no ONNX form.
+    """
+    unknown = [name for name in graph.parameters if name not in graph.arrays]
+    if unknown:
+        raise NktcError(f"{graph.name} has no weights for {unknown[0]}", help="give its trained weights")
+    open_batch = follows_batch(graph)
+    writer = _Writer(open_batch)
+    for name, array in graph.arrays.items():
+        writer.initializer(name, np.ascontiguousarray(array))
+    for value in graph.inputs:
+        writer.enter(value.name, value.shape, value.dtype)
+    for node in graph:
+        if not node.layer.source:
+            _write(writer, node, graph)
+    model = ir.Model(
+        ir.Graph(
+            inputs=[writer.values[value.name].value for value in graph.inputs],
+            outputs=[writer.values[value.name].value for value in graph.outputs],
+            nodes=writer.nodes,
+            initializers=[*writer.initializers.values()],
+            opset_imports={"": OPSET},
+            name=graph.name,
+        ),
+        ir_version=IR_VERSION,
+        producer_name="nktc",
+        producer_version=__version__,
+    )
+    model.metadata_props.update(metadata(graph, origin or {}))
+    return model
+
+
+def save(model: ir.Model, path: str | Path) -> None:
+    """Check the model as ONNX's own checker does, then write it whole or not at all."""
+    message = ir.to_proto(model)
+    onnx.checker.check_model(message, full_check=True)
+    with atomic(path) as temporary:
+        temporary.write_bytes(message.SerializeToString())
+
+
+def follows_batch(graph: Graph) -> bool:
+    """Whether any batch can be fed: with twice the batch every value has twice the size in axis 0, and no other."""
+    if not graph.inputs or any(len(value.shape) < 2 for value in graph.inputs):
+        return False
+    batch = graph.inputs[0].shape[0]
+    try:
+        doubled = rewrite.with_batch(graph, 2 * batch)
+    except LayerError:
+        return False
+    pairs = zip(graph.values.values(), doubled.values.values(), strict=True)
+    return all(a.shape and b.shape == (2 * a.shape[0], *a.shape[1:]) and a.shape[0] == batch for a, b in pairs)
+
+
+def metadata(graph: Graph, origin: Mapping[str, str]) -> dict[str, str]:
+    """What `nktc infer` reads back: nktc.preprocessing and nktc.labels as JSON, nktc.origin.* as text."""
+    found = {f"nktc.origin.{key}": value for key, value in origin.items()}
+    found["nktc.preprocessing"] = json.dumps({k: pack(p) for k, p in graph.preprocessing.items()})
+    found["nktc.labels"] = json.dumps(graph.labels)
+    return found
+
+
+def pack(p: Preprocessing) -> dict[str, Any]:
+    """A Preprocessing as JSON; the mean as base64 of little-endian f32, with its shape."""
+    packed: dict[str, Any] = {"size": p.size, "order": p.order, "scale": p.scale, "crop": p.crop}
+    if p.mean is not None:
+        packed["mean_shape"] = p.mean.shape
+        packed["mean"] = base64.b64encode(p.mean.astype("<f4").tobytes()).decode()
+    return packed
+
+
+def unpack(packed: Mapping[str, Any]) -> Preprocessing:
+    """The reverse of `pack`."""
+    mean = None
+    if "mean" in packed:
+        mean = np.frombuffer(base64.b64decode(packed["mean"]), "<f4").reshape(packed["mean_shape"])
+    height, width = packed["size"]
+    return Preprocessing((height, width), packed["order"], mean, packed["scale"], packed["crop"])
+
+
+def _write(writer: _Writer, node: Node, graph: Graph) -> None:
+    """One layer's operators; its outputs take the graph's names."""
+    writer.layer = node.name
+    inputs = [writer.values[value.name] for value in node.inputs]
+    weights = {}
+    own = infer.weights(node.layer, [value.shape for value in node.inputs])
+    for local, name in node.weights.items():
+        held = writer.values[name]
+        weights[local] = held if held.shape == own[local].shape else writer.reshaped(held, own[local].shape)
+    with infer.place(node.type, node.name, lambda _: node.at):
+        if node.layer.each:
+            made: Any = tuple(node.layer.onnx(writer, x, **weights) for x in inputs)
+        else:
+            made = node.layer.onnx(writer, *inputs, **weights)
+    outputs = made if isinstance(made, tuple) else (made,)
+    for value, operand in zip(node.outputs, outputs, strict=True):
+        # A rule may hand its input or a weight straight back; those have names already.
+        if operand.value.producer() is None or operand.named:
+            operand = writer("Identity", operand)
+        writer.name(operand, value.name, value.shape, value.dtype)
+
+
+@dataclasses.dataclass
+class _Operand:
+    """An ONNX value with the graph's shape of it (empty while a rule is still at work on it)."""
+
+    value: ir.Value
+    shape: Shape = ()
+    named: bool = False
+
+
+class _Writer:
+    """The Emitter that layers' rules write with."""
+
+    def __init__(self, open_batch: bool) -> None:
+        self.open_batch = open_batch
+        self.layer = ""
+        self.nodes: list[ir.Node] = []
+        self.values: dict[str, _Operand] = {}
+        self.initializers: dict[str, ir.Value] = {}
+        self._taken: dict[str, int] = {}
+
+    def __call__(self, op: str, *inputs: Operand | None, outputs: int = 1, **attributes: Any) -> Any:
+        node = ir.node(
+            op,
+            inputs=[operand.value if isinstance(operand, _Operand) else None for operand in inputs],
+            attributes={name: value for name, value in attributes.items() if value is not None},
+            num_outputs=outputs,
+            name=self._fresh(self.layer),
+        )
+        for value in node.outputs:
+            value.name = f"{node.name}:{op}" if outputs == 1 else f"{node.name}:{op}{value.index()}"
+        self.nodes.append(node)
+        made = tuple(_Operand(value) for value in node.outputs)
+        return made if outputs > 1 else made[0]
+
+    def constant(self, value: Any, dtype: str = "float32") -> _Operand:
+        array = np.asarray(value, dtype=dtype)
+        return self.initializer(self._fresh(f"{self.layer}:constant"), array)
+
+    def batched(self, shape: Shape) -> list[int]:
+        return [0, *shape[1:]] if self.open_batch else list(shape)
+
+    def initializer(self, name: str, array: np.ndarray) -> _Operand:
+        """A tensor stored in the model."""
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+        value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
+        self.initializers[name] = value
+        self.values[name] = _Operand(value, array.shape, named=True)
+        return self.values[name]
+
+    def reshaped(self, operand: _Operand, shape: Shape) -> _Operand:
+        """A shared weight in another shape."""
+        made: _Operand = self("Reshape", operand, self.constant(shape, "int64"))
+        made.shape = shape
+        return made
+
+    def enter(self, name: str, shape: Shape, dtype: DType) -> None:
+        """An input of the model."""
+        self.name(_Operand(ir.Value()), name, shape, dtype)
+
+    def name(self, operand: _Operand, name: str, shape: Shape, dtype: DType) -> None:
+        """Give an operand the graph's name, shape and type."""
+        operand.value.name = name
+        dims: list[int | str] = ["N", *shape[1:]] if self.open_batch else list(shape)
+        operand.value.shape, operand.value.dtype = ir.Shape(dims), _TYPES[dtype]
+        operand.shape, operand.named = shape, True
+        self.values[name] = operand
+
+    def _fresh(self, name: str) -> str:
+        """A node's name: the layer's for its first, then LAYER:1, LAYER:2, …"""
+        self._taken[name] = self._taken.get(name, -1) + 1
+        return name if self._taken[name] == 0 else f"{name}:{self._taken[name]}"

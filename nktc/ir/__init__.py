@@ -1,0 +1,42 @@
+"""The language's middle: values, layers' rules, graphs, shape inference, listing. Torch-free and immutable.
+
+`Layer` is what a layer type subclasses; `Graph` is what every stage above takes and gives; `rewrite` is the only
+place that makes one graph from another.
+"""
+
+from nktc.ir import infer, rewrite
+from nktc.ir.definition import definition
+from nktc.ir.feed import Feed, Preprocessing, Transform
+from nktc.ir.graph import Graph, Node
+from nktc.ir.layer import Emitter, Layer, Operand, catalogue
+from nktc.ir.listing import listing, settings
+from nktc.ir.value import DType, Filler, Parameter, Phase, Shape, Value, Weight, list_shape, size, times
+from nktc.ir.verify import verify
+
+__all__ = [
+    "DType",
+    "Emitter",
+    "Feed",
+    "Filler",
+    "Graph",
+    "Layer",
+    "Node",
+    "Operand",
+    "Parameter",
+    "Phase",
+    "Preprocessing",
+    "Shape",
+    "Transform",
+    "Value",
+    "Weight",
+    "catalogue",
+    "definition",
+    "infer",
+    "list_shape",
+    "listing",
+    "rewrite",
+    "settings",
+    "size",
+    "times",
+    "verify",
+]

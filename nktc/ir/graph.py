@@ -1,0 +1,105 @@
+"""The immutable graph: nodes in order of execution, the parameters they hold, and what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from nktc.errors import Span
+from nktc.ir.feed import Preprocessing
+from nktc.ir.layer import Layer
+from nktc.ir.value import Parameter, Phase, Value
+from nktc.schema import LayerParameter
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer at work. `weights` maps the layer's own name of a weight to the graph's ("weight" -> "conv1.weight").
+
+    `loss_weights` has one factor an output, or is empty; `propagate` tells for each input whether the gradient goes
+    on through it, or is empty for all; `definition` is the layer as the net says it, None where a rewrite made it; `at`
+    is its place in the prototxt, kept through rewrites.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    weights: Mapping[str, str] = field(default_factory=dict)
+    loss_weights: tuple[float, ...] = ()
+    propagate: tuple[bool, ...] = ()
+    definition: LayerParameter | None = None
+    at: Span | None = None
+
+    @property
+    def type(self) -> str:
+        return type(self.layer).__name__
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A net of one phase.
+
+    `arrays` holds the weights' values by parameter name where they are known. `preprocessing` maps an input value to
+    what a picture goes through to become it; `labels` names the classes.
+    """
+
+    name: str
+    phase: Phase
+    nodes: tuple[Node, ...]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    force_backward: bool = False
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @cached_property
+    def sources(self) -> tuple[Node, ...]:
+        """The nodes whose outputs are fed from outside."""
+        return tuple(node for node in self.nodes if node.layer.source)
+
+    @cached_property
+    def inputs(self) -> tuple[Value, ...]:
+        """What is fed from outside, in order."""
+        return tuple(value for node in self.sources for value in node.outputs)
+
+    @cached_property
+    def outputs(self) -> tuple[Value, ...]:
+        """The values nobody consumes, in order of production; Caffe's net outputs."""
+        consumed = {value.name for node in self.nodes for value in node.inputs}
+        return tuple(v for node in self.nodes for v in node.outputs if v.name not in consumed)
+
+    @cached_property
+    def values(self) -> Mapping[str, Value]:
+        return {value.name: value for node in self.nodes for value in node.outputs}
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        """The node that makes each value, by the value's name."""
+        return {value.name: node for node in self.nodes for value in node.outputs}
+
+    @cached_property
+    def losses(self) -> tuple[tuple[str, float], ...]:
+        """Values that enter the objective, with their factors."""
+        return tuple(
+            (value.name, weight)
+            for node in self.nodes
+            for value, weight in zip(node.outputs, node.loss_weights, strict=False)
+            if weight
+        )
+
+    def node(self, name: str) -> Node:
+        """The node of that name; KeyError when there is none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)

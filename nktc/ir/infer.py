@@ -1,0 +1,83 @@
+"""Shape inference: asks each layer's rules and, when one refuses, adds the place.
+
+A rule knows no file and no line; this is the one spot that does, for every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from nktc.errors import LayerError, Note, Span
+from nktc.ir.layer import Layer
+from nktc.ir.value import Shape, Value, Weight, list_shape, times
+
+Locate = Callable[[str], Span | None]
+"""The place of a field of a layer ("kernel_size", "" for the layer itself); None where there is no text."""
+
+
+@contextmanager
+def place(type_name: str, name: str, locate: Locate, origins: Sequence[Note] = ()) -> Iterator[None]:
+    """Any LayerError inside is said of this layer, at the field to blame."""
+    try:
+        yield
+    except LayerError as error:
+        error.message = f'{type_name} "{name}": {error.message}' if type_name else f'layer "{name}": {error.message}'
+        raise error.located(locate(error.field) or locate(""), *origins) from None
+
+
+def count_inputs(layer: type[Layer], inputs: int) -> None:
+    """Refuse a wrong number of bottoms."""
+    least, most = layer.bottoms()
+    if inputs < least or (most is not None and inputs > most):
+        raise LayerError(f"takes {_range(least, most)} {_plural('bottom', most)}, not {inputs}", field="bottom")
+
+
+def count_outputs(layer: type[Layer], inputs: int, outputs: int) -> None:
+    """Refuse a wrong number of tops."""
+    if layer.each:
+        if inputs != outputs:
+            raise LayerError(f"makes one top for each bottom: {inputs} here, not {outputs}", field="top")
+        return
+    least, most = layer.tops
+    if not least <= outputs <= most:
+        raise LayerError(f"makes {_range(least, most)} {_plural('top', most)}, not {outputs}", field="top")
+
+
+def shapes(layer: Layer, inputs: Sequence[Shape]) -> list[Shape]:
+    """The shapes of the outputs. Raises LayerError: what the layer refuses, or an output without elements."""
+    if layer.each:
+        found = [layer.shape(x) for x in inputs]
+    else:
+        found = layer.shape(*inputs)
+        found = found if isinstance(found, list) else [found]
+    for shape in found:
+        if any(size < 1 for size in shape):
+            raise LayerError(f"its output would be {times(shape)}: nothing is left of its input")
+    return found
+
+
+def weights(layer: Layer, inputs: Sequence[Shape]) -> dict[str, Weight]:
+    """The layer's weights by name, in the order of Caffe's blobs."""
+    return layer.weights(*(inputs[:1] if layer.each else inputs))
+
+
+def origins(inputs: Sequence[Value], locate_producer: Callable[[str], tuple[str, Span | None] | None]) -> list[Note]:
+    """Notes that tell where each input was made and its shape."""
+    notes = []
+    for value in inputs:
+        made = locate_producer(value.name)
+        if made:
+            blob = value.name.partition("@")[0]
+            notes.append(Note(f'its input "{blob}" {list_shape(value.shape)} is made here, by "{made[0]}"', made[1]))
+    return notes
+
+
+def _range(least: int, most: int | None) -> str:
+    if most is None:
+        return f"{least} or more"
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _plural(word: str, count: int | None) -> str:
+    return word if count == 1 else f"{word}s"

@@ -1,0 +1,120 @@
+"""A layer type is one class: its settings are fields, its rules are pure methods.
+
+Subclassing `Layer` makes the class a frozen dataclass and enters it in the catalogue under its class name, which is
+the prototxt `type`. Everything else (listing, module, ONNX, `nktc layers`) is derived from it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self, dataclass_transform
+
+from nktc.errors import LayerError
+from nktc.ir.value import Shape, Weight
+
+_catalogue: dict[str, type[Layer]] = {}
+
+
+class Operand(Protocol):
+    """A tensor of the ONNX graph being written; `shape` is the graph's, known and fixed."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+
+class Emitter(Protocol):
+    """What an `onnx` rule writes with."""
+
+    def __call__(self, op: str, *inputs: Operand | None, outputs: int = 1, **attributes: Any) -> Any:
+        """Add a node of the default domain. Returns an Operand, or a tuple of `outputs` of them."""
+
+    def constant(self, value: Any, dtype: str = "float32") -> Operand:
+        """A tensor stored in the model; numbers, lists and arrays are taken."""
+
+    def batched(self, shape: Shape) -> list[int]:
+        """`shape` as a Reshape target whose axis 0 follows the batch: 0 there where the batch is left open."""
+
+
+@dataclass_transform(frozen_default=True)
+class Layer:
+    """Base of every layer type.
+
+    Class keywords: `param`, the field (or fields) of LayerParameter with its settings; `tops`, the least and the most
+    outputs; `loss`, its first output weighs 1 in the objective unless the net says otherwise; `source`, its outputs
+    are fed from outside; `each`, as many outputs as inputs, every input on its own; `in_place`, an output may
+    take the name of the input.
+    """
+
+    param: ClassVar[tuple[str, ...]] = ()
+    tops: ClassVar[tuple[int, int]] = (1, 1)
+    loss: ClassVar[bool] = False
+    source: ClassVar[bool] = False
+    each: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
+
+    def __init_subclass__(
+        cls,
+        param: str | tuple[str, ...] = (),
+        tops: int | tuple[int, int] = 1,
+        loss: bool = False,
+        source: bool = False,
+        each: bool = False,
+        in_place: bool = False,
+    ) -> None:
+        cls.param = (param,) if isinstance(param, str) else param
+        cls.tops = (tops, tops) if isinstance(tops, int) else tops
+        cls.loss, cls.source, cls.each, cls.in_place = loss, source, each, in_place
+        dataclass(frozen=True)(cls)
+        _catalogue[cls.__name__] = cls
+
+    @classmethod
+    def read(cls, *params: Any) -> Self:
+        """Settings from the messages named by `param`, in that order, and the phase. Raises LayerError."""
+        return cls()
+
+    def with_tops(self, tops: int) -> Self:
+        """This layer once it is known how many outputs it has, for types that must know. Raises LayerError."""
+        return self
+
+    def shape(self, *inputs: Any, **_: Any) -> Shape | list[Shape]:
+        """The shape of the output, or a list of the shapes of several. Raises LayerError. How many inputs the layer
+        takes is read off this signature: defaults are optional inputs, a star takes any number from one."""
+        raise LayerError("its shape is known only from what feeds it")
+
+    def weights(self, *inputs: Any, **_: Any) -> dict[str, Weight]:
+        """Its weights by name, in the order of Caffe's blobs."""
+        return {}
+
+    def forward(self, *inputs: Any, **weights: Any) -> Any:
+        """torch tensors in, a tensor or a tuple of tensors out; weights come by name. State is updated in place.
+        Never rebinds an argument."""
+        raise NotImplementedError(type(self).__name__)
+
+    def onnx(self, emit: Emitter, *inputs: Any, **weights: Any) -> Any:
+        """The same function written with ONNX operators; an Operand, or a tuple of them."""
+        raise LayerError("it has no ONNX form")
+
+    def flops(self, *shapes: Any, **_: Any) -> int:
+        """Floating-point operations of one forward, a multiply-add counting as 2; takes its inputs' shapes, then its
+        outputs'. By default one an element of the outputs is not counted: 0."""
+        return 0
+
+    @classmethod
+    def bottoms(cls) -> tuple[int, int | None]:
+        """The least and the most inputs; None: no limit."""
+        if cls.source:
+            return 0, 0
+        least, most = 0, 0
+        for parameter in list(inspect.signature(cls.shape).parameters.values())[1:]:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                return max(1, least), None
+            least += parameter.default is parameter.empty
+            most += 1
+        return least, None if cls.each else most
+
+
+def catalogue() -> Mapping[str, type[Layer]]:
+    """Every layer type there is, by its prototxt name."""
+    return _catalogue

@@ -1,0 +1,100 @@
+"""The only place that builds one graph from another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from nktc.ir import infer
+from nktc.ir.graph import Graph, Node
+from nktc.ir.value import Value
+
+
+def with_nodes(graph: Graph, nodes: Sequence[Node]) -> Graph:
+    """The graph with these nodes instead; parameters and arrays that no node holds any more are dropped."""
+    held = {name for node in nodes for name in node.weights.values()}
+    values = {value.name for node in nodes for value in node.outputs}
+    return dataclasses.replace(
+        graph,
+        nodes=tuple(nodes),
+        parameters={name: p for name, p in graph.parameters.items() if name in held},
+        arrays={name: a for name, a in graph.arrays.items() if name in held},
+        preprocessing={name: p for name, p in graph.preprocessing.items() if name in values},
+    )
+
+
+def renamed(graph: Graph, names: Mapping[str, Value]) -> Graph:
+    """Every use of a value in `names` becomes a use of the value it maps to."""
+
+    def swap(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(names.get(value.name, value) for value in values)
+
+    return with_nodes(
+        graph,
+        [dataclasses.replace(n, inputs=swap(n.inputs), outputs=swap(n.outputs)) for n in graph],
+    )
+
+
+def bypass(graph: Graph, nodes: Collection[Node]) -> Graph:
+    """Without these nodes, each of which copies its one input: their consumers read the input.
+
+    A net's outputs keep their names: where a copy's output is one, its input takes that name, unless the input is fed
+    from outside or is an output itself; then the copy stays.
+    """
+    gone = {node.name for node in nodes}
+    outputs = {value.name for value in graph.outputs}
+    fed = {value.name for value in graph.inputs}
+    for node in list(graph):
+        if node.name not in gone:
+            continue
+        source, target = graph.node(node.name).inputs[0], node.outputs[0]
+        consumers = [n for n in graph if any(v.name == source.name for v in n.inputs)]
+        if target.name in outputs and (source.name in fed or len(consumers) > 1):
+            continue
+        rest = with_nodes(graph, [n for n in graph if n.name != node.name])
+        final = target if target.name in outputs or "@" in source.name else source
+        graph = renamed(rest, {source.name: final, target.name: final})
+    return graph
+
+
+def keep(graph: Graph, wanted: Collection[str]) -> Graph:
+    """Only the nodes that the values `wanted` are computed from."""
+    needed = set(wanted)
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(value.name in needed for value in node.outputs):
+            needed.update(value.name for value in node.inputs)
+            nodes.append(node)
+    return with_nodes(graph, nodes[::-1])
+
+
+def reshaped(graph: Graph, change: Callable[[Node], Node]) -> Graph:
+    """Every node passed through `change`, then all shapes inferred again. Raises LayerError where one does not fit."""
+    known: dict[str, Value] = {}
+    nodes = []
+    for old in graph:
+        node = change(old)
+        inputs = tuple(known[value.name] for value in node.inputs)
+        shapes = (
+            [value.shape for value in node.outputs]
+            if node.layer.source
+            else infer.shapes(node.layer, [value.shape for value in inputs])
+        )
+        outputs = tuple(
+            dataclasses.replace(value, shape=shape) for value, shape in zip(node.outputs, shapes, strict=True)
+        )
+        known.update((value.name, value) for value in outputs)
+        nodes.append(dataclasses.replace(node, inputs=inputs, outputs=outputs))
+    return with_nodes(graph, nodes)
+
+
+def with_batch(graph: Graph, batch: int) -> Graph:
+    """The graph whose inputs have `batch` in axis 0."""
+
+    def change(node: Node) -> Node:
+        if not node.layer.source:
+            return node
+        outputs = (dataclasses.replace(v, shape=(batch, *v.shape[1:])) if v.shape else v for v in node.outputs)
+        return dataclasses.replace(node, outputs=tuple(outputs))
+
+    return reshaped(graph, change)

@@ -1,0 +1,99 @@
+"""What flows between layers, and what they hold: shapes, values, weights and how weights are first filled."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+Shape = tuple[int, ...]
+
+
+class Phase(enum.Enum):
+    """What a graph is for; a graph has exactly one."""
+
+    TRAIN = 0
+    TEST = 1
+
+
+class DType(enum.Enum):
+    """Element type of a value; the member's value is its name in listings."""
+
+    F32 = "f32"
+    F16 = "f16"
+    BF16 = "bf16"
+    S8 = "s8"
+    U8 = "u8"
+    I64 = "i64"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One tensor of the graph. `name` is unique in it: the blob's name, or `blob@layer` for an earlier version of a
+    blob that a later in-place layer overwrites."""
+
+    name: str
+    shape: Shape
+    dtype: DType = DType.F32
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype.value}{list_shape(self.shape)}"
+
+
+def list_shape(shape: Shape) -> str:
+    """[100 3 32 32]"""
+    return f"[{' '.join(map(str, shape))}]"
+
+
+def times(shape: Shape) -> str:
+    """100x3x32x32, as messages write a size."""
+    return "x".join(map(str, shape)) if shape else "a single number"
+
+
+def size(shape: Shape) -> int:
+    """Number of elements; 1 for a scalar."""
+    return math.prod(shape)
+
+
+@dataclass(frozen=True)
+class Filler:
+    """How a weight starts: Caffe's FillerParameter. `type` is one of constant, gaussian, uniform, xavier, msra,
+    bilinear, positive_unitball."""
+
+    type: str = "constant"
+    value: float = 0.0
+    min: float = 0.0
+    max: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+    sparse: int = -1  # non-zero inputs per output of a gaussian; -1: all
+    variance_norm: str = "FAN_IN"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor that a layer holds. What does not learn is state: the layer's forward updates it, the solver never."""
+
+    shape: Shape
+    filler: Filler = Filler()
+    learns: bool = True
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A weight as the graph holds it, once however many layers share it.
+
+    `name` is unique ("conv1.weight"), `layer` and `index` tell its owner and its place among the owner's blobs,
+    `lr_mult` and `decay_mult` are Caffe's factors on the rate and on the decay.
+    """
+
+    name: str
+    weight: Weight
+    layer: str
+    index: int
+    lr_mult: float = 1.0
+    decay_mult: float = 1.0
+
+    @property
+    def learns(self) -> bool:
+        return self.weight.learns and self.lr_mult != 0

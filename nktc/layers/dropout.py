@@ -1,0 +1,45 @@
+"""Dropout: noise that keeps a net from leaning on single values."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from nktc.errors import LayerError
+from nktc.ir import Emitter, Layer, Operand, Phase, Shape
+from nktc.schema import DropoutParameter
+
+
+class Dropout(Layer, param="dropout_param", in_place=True):
+    """Sets a random share of its values to 0 in TRAIN and scales the rest up; copies its input in TEST."""
+
+    ratio: float = 0.5
+    active: bool = False
+
+    @classmethod
+    def read(cls, p: DropoutParameter, phase: Phase) -> Self:
+        if not 0 <= p.dropout_ratio < 1:
+            raise LayerError(
+                f"dropout_ratio {p.dropout_ratio:g} is outside 0 to 1",
+                field="dropout_ratio",
+                help="0.5 drops every second value; 1 would leave none",
+            )
+        return cls(p.dropout_ratio, phase is Phase.TRAIN)
+
+    def shape(self, x: Shape) -> Shape:
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x[..] -> y[..]"""
+        return F.dropout(x, self.ratio) if self.active else x
+
+    def onnx(self, emit: Emitter, x: Operand) -> Operand:
+        if self.active:
+            raise LayerError("its TRAIN form is random and has no ONNX form", help="export the TEST net")
+        return x
+
+    def flops(self, x: Shape, y: Shape) -> int:
+        return math.prod(y) if self.active else 0

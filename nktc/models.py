@@ -1,0 +1,65 @@
+"""A trained model, opened: the net to infer with, its weights, its preprocessing and its class names."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nktc import data, passes, reader, runs, weights
+from nktc.errors import NktcError
+from nktc.ir import Feed, Graph, Layer, Phase
+from nktc.reader import NetFile
+
+
+def feeds(net: NetFile) -> Callable[[Layer], Feed]:
+    """What is known of the data layers of a net, its files looked for beside it too."""
+    return lambda layer: data.describe(layer, net.folder)
+
+
+def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places) -> tuple[Graph, weights.Match]:
+    """The deploy graph of a prototxt with weights from `files`, later ones over earlier ones. Raises NktcError."""
+    file = reader.read_net(net)
+    graph = reader.build(file, Phase.TEST, feeds=feeds(file))
+    match = weights.Match((), (), ())
+    for path in files:
+        graph, match = weights.attach(graph, path)
+    preprocessing = {}
+    for node in graph.sources:
+        found = data.preprocessing(node.layer, places, file.folder)
+        if found:
+            preprocessing[node.outputs[0].name] = found
+    deployed = passes.deploy(graph, preprocessing)
+    if deployed is graph:
+        deployed = dataclasses.replace(graph, preprocessing=preprocessing)
+    if files and match.missing:
+        missing = ", ".join(match.missing)
+        raise NktcError(f"{files[-1]} has no weights for {missing}", help="give the weights of this very net")
+    return deployed, match
+
+
+def open_run(folder: str | Path, places: data.Places) -> Graph:
+    """The deploy graph of a run with its newest weights. Raises NktcError."""
+    run = runs.open_run(folder)
+    return open_model(run.deploy, [run.weights()], places)[0]
+
+
+def open_either(
+    run: Path | None, net: Path | None, files: Sequence[str], places: data.Places
+) -> tuple[Graph, dict[str, str]]:
+    """A run's graph, or that of a net and weights, and where it came from. Raises NktcError when it is not clear."""
+    if run and (net or files):
+        raise NktcError("--run and --model exclude each other", help="a run has its own net and weights")
+    if run:
+        weights_file = runs.open_run(run).weights()
+        return open_run(run, places), _origin(runs.open_run(run).deploy, [weights_file])
+    if not net or not files:
+        raise NktcError("no trained net is given", help="give --run DIR, or --model NET and --weights W")
+    return open_model(net, files, places)[0], _origin(net, files)
+
+
+def _origin(net: Path, files: Sequence[str | Path]) -> dict[str, str]:
+    """What a file made from this model says of where it came from: names and SHA-256 of the net and its weights."""
+    named = {"net": net} | {f"weights{i or ''}": Path(file) for i, file in enumerate(files)}
+    return {key: f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for key, path in named.items()}

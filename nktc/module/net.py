@@ -1,0 +1,189 @@
+"""A Graph as a torch.nn.Module: straight-line code over its nodes.
+
+A loop over prepared steps, not generated source nor torch.fx: measured side by side, the three cost the same per node
+in eager mode (about 2 us over the operators themselves, less than nested nn.Modules), all compile without a graph
+break, and a loop can be read, stepped through and stopped at a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nktc.errors import NktcError
+from nktc.ir import Graph, Node, Parameter, Shape, infer, times
+from nktc.layers import fill
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One node, ready to run: `inputs` and `outputs` are slots of the value list, `dead` the slots nobody reads
+    after it, `weights` says where each tensor lives (its owner's dictionary, the key there, the shape wanted)."""
+
+    node: Node
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    weights: tuple[tuple[str, dict[str, Any], str, Shape | None], ...]
+    dead: tuple[int, ...]
+    cut: tuple[int, ...]
+
+
+class Net(nn.Module):
+    """The module of one graph. Weights are registered as `<layer>.<weight>`, state that does not learn as buffers."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self._homes: dict[str, tuple[dict[str, Any], str]] = {}
+        for parameter in graph.parameters.values():
+            self._register(parameter)
+        self._slots = {name: slot for slot, name in enumerate(graph.values)}
+        self._steps = self._prepare()
+        self._wanted = {v.name: self._slots[v.name] for v in graph.outputs}
+        self._wanted |= {name: self._slots[name] for name, _ in graph.losses}
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """`inputs` in the order of graph.inputs -> the graph's outputs and losses by name. The batch (axis 0) may
+        differ from the graph's."""
+        values = self._run(inputs, free=True)
+        return {name: values[slot] for name, slot in self._wanted.items()}
+
+    def values(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Every value of the graph by name; keeps all of them alive."""
+        values = self._run(inputs, free=False)
+        return {name: values[slot] for name, slot in self._slots.items()}
+
+    def loss(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The objective, f32[]: each loss times its weight, summed; 0 for a net without a loss."""
+        terms = [
+            values[name].sum() if weight == 1 else values[name].sum() * weight for name, weight in self.graph.losses
+        ]
+        return sum(terms[1:], start=terms[0]) if terms else torch.zeros(())
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor of a graph parameter ("conv1.weight")."""
+        home, key = self._homes[name]
+        found: Tensor = home[key]
+        return found
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All weights by graph name, as float32 arrays on the host, copied."""
+        return {
+            name: self.tensor(name).detach().to("cpu", torch.float32, copy=True).numpy()
+            for name in self.graph.parameters
+        }
+
+    @torch.no_grad()
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Copy weights in by graph name; names not given keep what they have."""
+        for name, array in arrays.items():
+            self.tensor(name).copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+    def share(self, other: Net) -> None:
+        """Hold the very tensors of another net wherever both have a parameter of one name. Raises NktcError where
+        their shapes differ."""
+        for name in self._homes.keys() & other._homes.keys():
+            theirs = other.tensor(name)
+            home, key = self._homes[name]
+            if home[key].shape != theirs.shape:
+                parameter = self.graph.parameters[name]
+                raise NktcError(
+                    f'layer "{parameter.layer}" has weights {times(tuple(home[key].shape))} in {self.graph.name}'
+                    f" {self.graph.phase.name} and {times(tuple(theirs.shape))} in {other.graph.phase.name}",
+                    at=self.graph.node(parameter.layer).at,
+                )
+            home[key] = theirs
+
+    @torch.no_grad()
+    def fill(self, generator: torch.Generator | None = None) -> None:
+        """Start every weight from its filler, in the order of the net."""
+        for name, parameter in self.graph.parameters.items():
+            tensor = self.tensor(name)
+            drawn = fill(torch.empty(parameter.weight.shape), parameter.weight.filler, generator)
+            tensor.copy_(drawn)
+
+    def _register(self, parameter: Parameter) -> None:
+        owner, key = parameter.name.rsplit(".", 1)
+        holder = self._holder(owner.replace(".", "_"))
+        start = torch.zeros(parameter.weight.shape)
+        if parameter.weight.learns:
+            holder.register_parameter(key, nn.Parameter(start, requires_grad=parameter.learns))
+            self._homes[parameter.name] = (holder._parameters, key)
+        else:
+            holder.register_buffer(key, start)
+            self._homes[parameter.name] = (holder._buffers, key)
+
+    def _holder(self, name: str) -> nn.Module:
+        """The submodule that holds one layer's weights; a name that nn.Module itself uses gets an underscore."""
+        name = f"{name}_" if hasattr(nn.Module(), name) or hasattr(Net, name) or name == "graph" else name
+        if name not in self._modules:
+            self.add_module(name, nn.Module())
+        return self.get_submodule(name)
+
+    def _prepare(self) -> list[_Step]:
+        last: dict[int, int] = {}
+        nodes = [node for node in self.graph if not node.layer.source]
+        for position, node in enumerate(nodes):
+            for value in (*node.inputs, *node.outputs):
+                last[self._slots[value.name]] = position
+        kept = {self._slots[v.name] for v in self.graph.outputs} | {self._slots[name] for name, _ in self.graph.losses}
+        steps = []
+        for position, node in enumerate(nodes):
+            inputs = tuple(self._slots[value.name] for value in node.inputs)
+            outputs = tuple(self._slots[value.name] for value in node.outputs)
+            touched = dict.fromkeys((*inputs, *outputs))
+            dead = tuple(slot for slot in touched if last[slot] == position and slot not in kept)
+            cut = tuple(i for i, goes_on in enumerate(node.propagate) if not goes_on)
+            steps.append(_Step(node, inputs, outputs, self._weights(node), dead, cut))
+        return steps
+
+    def _weights(self, node: Node) -> tuple[tuple[str, dict[str, Any], str, Shape | None], ...]:
+        own = infer.weights(node.layer, [value.shape for value in node.inputs])
+        found = []
+        for local, name in node.weights.items():
+            shared = self.graph.parameters[name].weight.shape
+            # PERMISSIVE sharing: the same numbers in another shape.
+            found.append((local, *self._homes[name], own[local].shape if own[local].shape != shared else None))
+        return tuple(found)
+
+    def _run(self, inputs: tuple[Tensor, ...], free: bool) -> list[Any]:
+        values: list[Any] = [None] * len(self._slots)
+        for value, tensor in zip(self.graph.inputs, inputs, strict=True):
+            values[self._slots[value.name]] = tensor
+        for step in self._steps:
+            given = [values[slot] for slot in step.inputs]
+            for i in step.cut:
+                given[i] = given[i].detach()
+            weights = {
+                local: home[key] if shape is None else home[key].view(shape) for local, home, key, shape in step.weights
+            }
+            layer = step.node.layer
+            if layer.each:
+                for slot, x in zip(step.outputs, given, strict=True):
+                    values[slot] = layer.forward(x, **weights)
+            elif len(step.outputs) == 1:
+                values[step.outputs[0]] = layer.forward(*given, **weights)
+            else:
+                for slot, y in zip(step.outputs, layer.forward(*given, **weights), strict=True):
+                    values[slot] = y
+            if free:
+                for slot in step.dead:
+                    values[slot] = None
+        return values
+
+
+def compile(graph: Graph, seed: int | None = None) -> Net:
+    """The module of a graph, its weights taken from graph.arrays where known, else drawn from their fillers with
+    `seed` (None: a new one each time)."""
+    net = Net(graph)
+    if len(graph.arrays) < len(graph.parameters):
+        generator = torch.Generator()
+        generator.manual_seed(seed) if seed is not None else generator.seed()
+        net.fill(generator)
+    net.load(graph.arrays)
+    return net

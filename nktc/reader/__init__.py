@@ -1,0 +1,25 @@
+"""Messages to Graph.
+
+`read_net` gives a `NetFile` (the net in today's syntax, with its places in the text), `build` the graph of one phase.
+"""
+
+from nktc.reader.build import Feeds, build, declared
+from nktc.reader.net_file import NetFile, from_message, from_tree, must_exist, parse_net, read_net, resolve
+from nktc.reader.state import State
+from nktc.reader.upgrade import upgrade, upgrade_solver
+
+__all__ = [
+    "Feeds",
+    "NetFile",
+    "State",
+    "build",
+    "declared",
+    "from_message",
+    "from_tree",
+    "must_exist",
+    "parse_net",
+    "read_net",
+    "resolve",
+    "upgrade",
+    "upgrade_solver",
+]

@@ -1,0 +1,243 @@
+"""From a solver file to a finished run: everything is opened and checked before the first iteration."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import random
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nktc import __version__, data, files, module, passes, reader, runs, text
+from nktc.errors import NktcError
+from nktc.ir import Graph, Phase, Preprocessing, definition
+from nktc.reader import NetFile
+from nktc.runs import Run
+from nktc.schema import TransformationParameter
+from nktc.train import hooks
+from nktc.train.feeding import Feeding, open_feeding
+from nktc.train.settings import Settings
+from nktc.train.settings import read as read_settings
+from nktc.train.solver import Solver
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the solver file."""
+
+    overrides: Sequence[str] = ()
+    weights: Sequence[str] = ()
+    snapshot: Path | None = None
+    run_dir: Path | None = None
+    device: str = "auto"
+    places: data.Places = field(default_factory=data.Places.from_environment)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run, and the stand-in data it was made with ("" for the real ones)."""
+
+    run: Run
+    iteration: int
+    stopped: bool
+    stand_in: str
+
+
+def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
+    """Train as a solver file says; Caffe's log goes to `console`, everything else to the run's folder.
+
+    Raises NktcErrors before the first iteration for whatever is wrong with the solver, its nets, data or device.
+    """
+    settings = read_settings(solver_file, options.overrides)
+    if options.snapshot and options.weights:
+        raise NktcError("--snapshot and --weights exclude each other", help="a snapshot names its own weights")
+    device, why = module.choose(options.device, settings.gpu, settings.device_id)
+    if why:
+        console.print(f"solver_mode is GPU, but {why}: training on the CPU", style="yellow", highlight=False)
+    seed = settings.seed if settings.seed is not None else random.SystemRandom().randrange(1 << 31)
+    torch.manual_seed(seed)
+
+    train = _graph(settings.train_net, Phase.TRAIN, settings.level, settings.stages)
+    tests = [_graph(test.net, Phase.TEST, test.level, test.stages) for test in settings.test_nets]
+    feeding = open_feeding(train, options.places, settings.train_net.folder, seed, device)
+    test_feedings = [
+        open_feeding(graph, options.places, test.net.folder, seed, device)
+        for graph, test in zip(tests, settings.test_nets, strict=True)
+    ]
+    net = module.compile(train, seed).to(device)
+    test_nets = [module.compile(graph).to(device) for graph in tests]
+
+    run = runs.create(options.run_dir, settings.name, resuming=options.snapshot is not None)
+    stand_in = _stand_in([feeding, *test_feedings])
+    _describe_run(run, settings, train, tests, [feeding, *test_feedings], seed, device, stand_in)
+    prefix = Path(settings.snapshot_prefix) if settings.snapshot_prefix else run.snapshots / settings.name
+    solver = Solver(
+        settings, net, feeding, list(zip(test_nets, test_feedings, strict=True)), prefix=prefix, device=device
+    )
+    _start_from(solver, settings, options, console)
+
+    batch = train.inputs[0].shape[0] * settings.iter_size if train.inputs and train.inputs[0].shape else 1
+    with _progress(console) as bar, run.log.open("a", encoding="utf-8") as log, _signals(solver):
+
+        def write(line: str) -> None:
+            log.write(line + "\n")
+            log.flush()
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        task = bar.add_task(settings.name, total=settings.max_iter, what="")
+        for message in stand_in:
+            console.print(f"[bold red]STAND-IN DATA[/]: {message}", highlight=False)
+        solver.hooks = (
+            hooks.caffe_log(write, settings, train, tests),
+            hooks.journal(run, settings),
+            hooks.progress(bar, task, batch),
+        )
+        solver.run()
+    for message in stand_in:
+        console.print(f"[bold red]STAND-IN DATA[/]: {message}", highlight=False)
+    return Outcome(run, solver.iteration, solver.stopping, " ".join(stand_in))
+
+
+def _graph(net: NetFile, phase: Phase, level: int, stages: Sequence[str]) -> Graph:
+    return reader.build(net, phase, level=level, stages=stages, feeds=lambda layer: data.describe(layer, net.folder))
+
+
+def _start_from(solver: Solver, settings: Settings, options: Options, console: Console) -> None:
+    if options.snapshot:
+        solver.restore(options.snapshot)
+        console.print(f"Resuming from {options.snapshot}, iteration {solver.iteration}", highlight=False)
+        return
+    for name in options.weights or settings.weights:
+        match = solver.take_weights(Path(name))
+        console.print(f"Finetuning from {name}: weights for {', '.join(match.taken)}", highlight=False)
+        if match.missing:
+            console.print(f"  none there for {', '.join(match.missing)}", style="yellow", highlight=False)
+
+
+def _stand_in(feedings: Sequence[Feeding]) -> list[str]:
+    """What is said of every stand-in in use."""
+    found = {
+        f"{stream.missing}; this net is trained on {stream.stand_in} instead, and its accuracy says nothing else"
+        for feeding in feedings
+        for stream in feeding.streams
+        if stream.stand_in
+    }
+    return sorted(found)
+
+
+def _describe_run(
+    run: Run,
+    settings: Settings,
+    train: Graph,
+    tests: Sequence[Graph],
+    feedings: Sequence[Feeding],
+    seed: int,
+    device: torch.device,
+    stand_in: Sequence[str],
+) -> None:
+    """Write everything of a run's folder that is known before training."""
+    files.write_text(run.solver, text.print_message(settings.message))
+    files.write_text(run.net(None), _net_text(settings.train_net))
+    for index, test in enumerate(settings.test_nets):
+        files.write_text(run.net(index), _net_text(test.net))
+    run.write_environment(
+        {
+            "nktc": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "seed": seed,
+            "command": sys.argv,
+            "folder": str(Path.cwd()),
+            "stand_in": list(stand_in),
+        }
+    )
+    graph = tests[0] if tests else train
+    write_deploy(run, graph, feedings[1 if tests else 0])
+
+
+def write_deploy(run: Run, graph: Graph, feeding: Feeding) -> None:
+    """The run's deploy.prototxt with the mean and labels it names; nothing for a net that only computes losses."""
+    preprocessing: dict[str, Preprocessing] = {}
+    for node, stream in zip(graph.sources, feeding.streams, strict=True):
+        if stream.preprocessing:
+            preprocessing[node.outputs[0].name] = stream.preprocessing
+    net = definition(passes.deploy(graph, preprocessing))
+    for layer in net.layer:
+        found = preprocessing.get(layer.top[0]) if layer.type == "Input" else None
+        if found:
+            layer.transform_param.CopyFrom(_transform(run, found))
+    if graph.labels:
+        files.write_text(run.labels, "".join(f"{label}\n" for label in graph.labels))
+        net.label_file = run.labels.name
+    files.write_text(run.deploy, text.print_message(net))
+
+
+def _transform(run: Run, found: Preprocessing) -> TransformationParameter:
+    """The transform_param of an Input that takes pictures so prepared."""
+    message = TransformationParameter()
+    if found.scale != 1:
+        message.scale = found.scale
+    if found.crop:
+        message.crop_size = found.crop
+        message.resize_height, message.resize_width = found.size
+    if found.order == "RGB":
+        message.channel_order = TransformationParameter.RGB
+    if found.mean is not None and found.mean.shape[1:] == (1, 1):
+        message.mean_value.extend(found.mean.ravel().tolist())
+    elif found.mean is not None:
+        data.write_mean(run.mean, found.mean)
+        message.mean_file = run.mean.name
+    return message
+
+
+def _net_text(net: NetFile) -> str:
+    return text.print_tree(net.tree) if net.tree else text.print_message(net.message)
+
+
+def _progress(console: Console) -> Progress:
+    """A bar that is there on a terminal only."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[what]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+@contextlib.contextmanager
+def _signals(solver: Solver) -> Iterator[None]:
+    """Ctrl-C and SIGTERM: finish the iteration, snapshot, stop; again: stop at once. SIGHUP: snapshot and go on."""
+
+    def stop(number: int, _: object) -> None:
+        if solver.stopping:
+            signal.default_int_handler(number, None)
+        solver.stopping = True
+
+    def snapshot(*_: object) -> None:
+        solver.snapshot_asked = True
+
+    handlers: dict[int, Callable[..., None]] = {signal.SIGINT: stop, signal.SIGTERM: stop}
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = snapshot
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

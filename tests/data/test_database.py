@@ -1,0 +1,169 @@
+"""The Data layer: batches as real Caffe makes them, refusals that name the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from nktc import data, reader
+from nktc.data import Places, describe, open_stream
+from nktc.data.datum import pack, pack_encoded
+from nktc.data.lmdb import write_database
+from nktc.errors import LayerError, NktcError
+from nktc.ir import Phase, Transform
+from nktc.layers import Data
+
+NOWHERE = Places((), Path("nowhere"), download=False)
+
+
+def opened(layer: Data, folder: Path, seed: int = 0, tops: int = 2) -> data.Stream:
+    return open_stream(layer, places=NOWHERE, folder=folder, seed=seed, tops=tops)
+
+
+def written(folder: Path, values: list[np.ndarray]) -> Path:
+    write_database(folder / "db", ((f"{i:08d}".encode(), pack(v, i)) for i, v in enumerate(values)))
+    return folder
+
+
+@pytest.mark.parametrize("case", ["data_lmdb", "data_lmdb_transform", "data_lmdb_meanfile"])
+def test_batches_are_real_caffes(case: str, shared: Path) -> None:
+    folder = shared / "goldens" / case
+    golden = np.load(folder / "golden.npz")
+    net = reader.read_net(folder / "net.prototxt")
+    graph = reader.build(net, Phase.TEST, feeds=lambda layer: describe(layer, folder))
+    (node,) = graph.nodes
+    assert [value.shape for value in node.outputs] == [golden[f"step0/{top}"].shape for top in ("data", "label")]
+    stream = open_stream(node.layer, places=NOWHERE, folder=folder, seed=0)
+    for step in (3, 0, 1, 2):
+        batch = stream.batch(step)
+        for top, found in zip(("data", "label"), batch, strict=True):
+            np.testing.assert_array_equal(found, golden[f"step{step}/{top}"])
+
+
+def test_describe_says_what_batches_are(tmp_path: Path) -> None:
+    folder = written(tmp_path, [np.full((3, 8, 9), i, np.uint8) for i in range(5)])
+    (tmp_path / "db" / "labels.txt").write_text("cat\ndog\n")
+    layer = Data("db", 2, "LMDB", Transform(crop=6))
+    feed, stream = describe(layer, folder), opened(layer, folder)
+    assert feed == stream.feed
+    assert [batch.shape for batch in stream.batch(0)] == list(feed.shapes) == [(2, 3, 6, 6), (2,)]
+    assert (feed.records, feed.labels) == (5, ("cat", "dog"))
+    assert stream.batch(0)[1].dtype is torch.float32
+
+
+def test_batches_wrap_around_in_the_middle(tmp_path: Path) -> None:
+    stream = opened(Data("db", 3, "LMDB"), written(tmp_path, [np.full((1, 2, 2), i, np.uint8) for i in range(5)]))
+    assert [stream.batch(k)[1].tolist() for k in (1, 0, 3, 2)] == [[3, 4, 0], [0, 1, 2], [4, 0, 1], [1, 2, 3]]
+
+
+def test_one_top_leaves_the_label(tmp_path: Path) -> None:
+    stream = opened(Data("db", 2, "LMDB"), written(tmp_path, [np.zeros((1, 2, 2), np.uint8)]), tops=1)
+    assert len(stream.batch(0)) == len(stream.feed.shapes) == 1
+
+
+def test_training_crops_depend_on_the_seed_and_come_again(tmp_path: Path) -> None:
+    pictures = [np.random.RandomState(i).randint(0, 256, (3, 9, 9), np.uint8) for i in range(7)]
+    layer = Data("db", 4, "LMDB", Transform(crop=5, mirror=True), Phase.TRAIN)
+    folder = written(tmp_path, pictures)
+    one, same, other = opened(layer, folder, 1), opened(layer, folder, 1), opened(layer, folder, 2)
+    later = one.batch(6)[0]
+    assert torch.equal(later, same.batch(6)[0])
+    assert not torch.equal(later, other.batch(6)[0])
+
+
+def test_floats_are_taken_as_they_are(tmp_path: Path) -> None:
+    values = np.random.RandomState(0).randn(4, 1, 1).astype(np.float32)
+    stream = opened(Data("db", 1, "LMDB", Transform(scale=2)), written(tmp_path, [values]))
+    np.testing.assert_array_equal(stream.batch(0)[0][0], values * 2)
+    assert stream.preprocessing is None  # four channels are no picture
+
+
+def test_encoded_pictures_may_differ_in_size_where_a_crop_makes_them_equal(tmp_path: Path) -> None:
+    pictures = [np.random.RandomState(i).randint(0, 256, (6 + i, 8, 3), np.uint8) for i in range(3)]
+    encoded = [pack_encoded(cv2.imencode(".png", p)[1].tobytes(), i) for i, p in enumerate(pictures)]
+    write_database(tmp_path / "db", ((f"{i}".encode(), d) for i, d in enumerate(encoded)))
+    batch = opened(Data("db", 3, "LMDB", Transform(crop=4)), tmp_path).batch(0)[0]
+    for i, (picture, found) in enumerate(zip(pictures, batch.numpy(), strict=True)):
+        top = (6 + i - 4) // 2
+        np.testing.assert_array_equal(found, picture.transpose(2, 0, 1)[:, top : top + 4, 2:6])
+    with pytest.raises(NktcError) as refused:
+        opened(Data("db", 3, "LMDB"), tmp_path).batch(1)
+    assert str(refused.value) == (f'error: {tmp_path / "db"}: record 1, key "1": it is 3x7x8, the first one is 3x6x8')
+
+
+@pytest.mark.parametrize(
+    ("transform", "order"), [({}, "BGR"), ({"order": "RGB"}, "RGB"), ({"force_gray": True}, "GRAY")]
+)
+def test_preprocessing_brings_a_file_to_what_the_batch_has(tmp_path: Path, transform: dict, order: str) -> None:
+    picture = np.random.RandomState(0).randint(0, 256, (6, 8, 3), np.uint8)
+    png = cv2.imencode(".png", picture)[1].tobytes()
+    write_database(tmp_path / "db", [(b"0", pack_encoded(png, 0))])
+    layer = Data("db", 1, "LMDB", Transform(scale=0.5, crop=4, mean_values=(100,), **transform))
+    stream = opened(layer, tmp_path)
+    preprocessing = data.preprocessing(layer, NOWHERE, tmp_path)
+    assert preprocessing is not None
+    assert (preprocessing.order, preprocessing.size, preprocessing.crop) == (order, (6, 8), 4)
+    assert torch.equal(data.prepare(png, preprocessing), stream.batch(0)[0][0])
+
+
+def test_a_damaged_record_is_named_at_its_batch(tmp_path: Path) -> None:
+    good = pack(np.zeros((1, 2, 2), np.uint8), 0)
+    write_database(tmp_path / "db", [(b"a", good), (b"b", good), (b"c\xff", good[:-3])])
+    stream = opened(Data("db", 2, "LMDB"), tmp_path)
+    stream.batch(0)
+    with pytest.raises(NktcError) as refused:
+        stream.batch(1)
+    assert refused.value.message.startswith(f'{tmp_path / "db"}: record 2, key "c\\xff": ')
+
+
+def test_a_missing_database_is_refused_with_a_way_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(LayerError) as refused:
+        describe(Data("train_lmdb", 2, "LMDB"), tmp_path)
+    assert refused.value.field == "source"
+    assert str(refused.value) == (
+        f"error: there is no LMDB at {tmp_path / 'train_lmdb'}\n"
+        "help: nktc data convert TREE OUT.lmdb makes one from folders of images, one folder a class"
+    )
+
+
+def test_leveldb_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(LayerError) as refused:
+        describe(Data("db", 2, "LEVELDB"), tmp_path)
+    assert refused.value.field == "backend"
+    assert str(refused.value) == (
+        "error: LEVELDB is not read: no LevelDB library is kept up for today's Python\n"
+        "help: make an LMDB and set backend: LMDB; "
+        "nktc data convert TREE OUT.lmdb makes one from folders of images, one folder a class"
+    )
+    written(tmp_path, [np.zeros((1, 2, 2), np.uint8)])
+    with pytest.raises(LayerError) as refused:
+        describe(Data("db", 2), tmp_path)
+    assert str(refused.value) == f"error: {tmp_path / 'db'} is an LMDB, backend is LEVELDB\nhelp: add backend: LMDB"
+
+
+def test_a_mean_file_that_is_missing_or_does_not_fit_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path, [np.zeros((1, 2, 2), np.uint8)])
+    layer = Data("db", 1, "LMDB", Transform(mean_file="mean.binaryproto"))
+    with pytest.raises(LayerError) as refused:
+        opened(layer, folder)
+    assert (refused.value.field, refused.value.message) == (
+        "mean_file",
+        f"mean file {tmp_path / 'mean.binaryproto'} does not exist",
+    )
+    data.write_mean(tmp_path / "mean.binaryproto", np.zeros((1, 3, 3), np.float32))
+    with pytest.raises(LayerError, match="mean image is 1x3x3, its images are 1x2x2"):
+        opened(layer, folder)
+
+
+def test_a_source_is_looked_for_beside_the_net_and_under_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nets").mkdir()
+    monkeypatch.chdir(written(tmp_path, [np.full((1, 1, 1), 1, np.uint8)]))
+    assert opened(Data("db", 1, "LMDB"), tmp_path / "nets").batch(0)[0].item() == 1
+    written(tmp_path / "nets", [np.full((1, 1, 1), 2, np.uint8)])
+    assert opened(Data("db", 1, "LMDB"), tmp_path / "nets").batch(0)[0].item() == 2

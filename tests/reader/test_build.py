@@ -1,0 +1,151 @@
+"""Reading a net: states, in-place blobs, shared weights, and what is refused where."""
+
+from __future__ import annotations
+
+import pytest
+
+from nktc import reader
+from nktc.errors import Errors, NktcError
+from nktc.ir import Phase
+
+INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }\n'
+
+
+def refusal(text: str, phase: Phase = Phase.TEST) -> str:
+    with pytest.raises(NktcError) as caught:
+        reader.build(reader.parse_net(INPUT + text), phase)
+    return str(caught.value)
+
+
+def test_the_last_version_of_an_in_place_blob_has_its_name(read, golden):
+    graph = read("""
+        name: "n"
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 } } }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 3 } }
+        layer { name: "side" type: "Softmax" bottom: "y" top: "s" }
+        layer { name: "relu" type: "ReLU" bottom: "y" top: "y" }
+        layer { name: "tanh" type: "TanH" bottom: "y" top: "y" }
+    """)
+    golden(
+        graph,
+        """
+        net n TEST
+          x      f32[2 4] = Input
+          y@ip   f32[2 3] = InnerProduct(outputs=3) <- x  # ip
+          s      f32[2 3] = Softmax <- y@ip  # side
+          y@relu f32[2 3] = ReLU <- y@ip  # relu
+          y      f32[2 3] = TanH <- y@relu  # tanh
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "phase", "level", "stages", "there"),
+    [
+        ("include { phase: TRAIN }", Phase.TEST, 0, (), False),
+        ("include { phase: TRAIN }", Phase.TRAIN, 0, (), True),
+        ("exclude { phase: TRAIN }", Phase.TRAIN, 0, (), False),
+        ("include { min_level: 1 max_level: 2 }", Phase.TEST, 1, (), True),
+        ("include { min_level: 1 max_level: 2 }", Phase.TEST, 3, (), False),
+        ('include { stage: "a" not_stage: "b" }', Phase.TEST, 0, ("a",), True),
+        ('include { stage: "a" not_stage: "b" }', Phase.TEST, 0, ("a", "b"), False),
+        ('include { phase: TRAIN } include { stage: "a" }', Phase.TEST, 0, ("a",), True),
+        ('exclude { stage: "a" }', Phase.TEST, 0, ("b",), True),
+    ],
+)
+def test_rules_choose_layers(rule, phase, level, stages, there, read):
+    graph = read(
+        INPUT + f'layer {{ name: "r" type: "ReLU" bottom: "x" top: "y" {rule} }}',
+        phase,
+        level=level,
+        stages=stages,
+    )
+    assert ("y" in graph.values) is there
+
+
+def test_a_window_larger_than_its_input_is_refused_at_the_window(golden):
+    golden(
+        refusal(
+            'layer { name: "p" type: "Pooling" bottom: "x" top: "p"\n'
+            "  pooling_param { pool: MAX kernel_size: 3 stride: 2 } }\n"
+            'layer { name: "c" type: "Convolution" bottom: "p" top: "c"\n'
+            "  convolution_param { num_output: 4 kernel_size: 9 } }\n"
+        ),
+        """
+        net.prototxt:5:37: error: Convolution "c": window 9x9 is larger than its input 4x4
+            5 |   convolution_param { num_output: 4 kernel_size: 9 } }
+              |                                     ^~~~~~~~~~~~~~
+        net.prototxt:2:9: note: its input "p" [2 3 4 4] is made here, by "p"
+        help: raise pad
+        """,
+    )
+
+
+def test_a_bottom_that_nobody_makes_is_refused_with_a_near_name(golden):
+    golden(
+        refusal(
+            'layer { name: "conv1" type: "ReLU" bottom: "x" top: "conv1" }\n'
+            'layer { name: "r" type: "ReLU" bottom: "cov1" top: "r" }\n'
+        ),
+        """
+        net.prototxt:3:32: error: ReLU "r": its bottom "cov1" is made by no layer before it
+            3 | layer { name: "r" type: "ReLU" bottom: "cov1" top: "r" }
+              |                                ^~~~~~~~~~~~~~
+        help: did you mean "conv1"?
+        """,
+    )
+
+
+def test_independent_errors_are_reported_in_one_run_and_their_followers_are_not():
+    text = (
+        'layer { name: "a" type: "Convolutoin" bottom: "x" top: "a" }\n'
+        'layer { name: "b" type: "ReLU" bottom: "a" top: "b" }\n'
+        'layer { name: "c" type: "Eltwise" bottom: "x" top: "c" }\n'
+        'layer { name: "d" type: "Softmax" bottom: "x" bottom: "x" top: "d" }\n'
+    )
+    with pytest.raises(Errors) as caught:
+        reader.build(reader.parse_net(INPUT + text), Phase.TEST)
+    assert [error.at.line for error in caught.value.errors] == [2, 4, 5]
+    assert 'did you mean "Convolution"?' in str(caught.value.errors[0])
+
+
+def test_shared_weights_are_one_parameter(read):
+    text = INPUT + (
+        'layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" inner_product_param { num_output: 192 }'
+        ' param { name: "w" lr_mult: 2 } param { name: "b" } }\n'
+        'layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" inner_product_param { num_output: 192 }'
+        ' param { name: "w" } param { name: "b" } }\n'
+    )
+    graph = read(text)
+    assert list(graph.parameters) == ["a.weight", "a.bias"]
+    assert graph.node("b").weights == {"weight": "a.weight", "bias": "a.bias"}
+    assert graph.parameters["a.weight"].lr_mult == 2
+
+
+def test_sharing_across_shapes_is_refused_unless_permissive():
+    text = (
+        'layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" param { name: "w" }'
+        " inner_product_param { num_output: 3 bias_term: false } }\n"
+        'layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" param { name: "w" }'
+        " inner_product_param { num_output: 192 bias_term: false } }\n"
+    )
+    assert 'its weight 192x3 cannot be "w", which is 3x192 in "a"' in refusal(text)
+    permissive = text.replace('top: "b" param { name: "w"', 'top: "b" param { name: "w" share_mode: PERMISSIVE')
+    assert reader.build(reader.parse_net(INPUT + permissive), Phase.TEST).node("b").weights == {"weight": "a.weight"}
+
+
+def test_a_loss_counts_once_unless_told_otherwise(read):
+    def weights(extra: str) -> tuple:
+        return read(
+            INPUT + f'layer {{ name: "l" type: "EuclideanLoss" bottom: "x" bottom: "x" top: "l" {extra} }}',
+            Phase.TRAIN,
+        ).losses
+
+    assert weights("") == (("l", 1.0),)
+    assert weights("loss_weight: 0.5") == (("l", 0.5),)
+    assert weights("loss_weight: 0") == ()
+
+
+def test_learning_state_is_refused():
+    text = 'layer { name: "bn" type: "BatchNorm" bottom: "x" top: "y" param { lr_mult: 1 } }'
+    assert "net.prototxt:2:67: error: BatchNorm" in refusal(text)
