@@ -13,6 +13,7 @@ run/
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -103,10 +104,8 @@ def create(folder: Path | None, name: str, resuming: bool = False) -> Run:
     """A folder for a new run: `folder`, or the first free of runs/NAME, runs/NAME-2, … A folder that holds a run
     already is taken only to resume it. Raises NktcError."""
     if folder is None:
-        root = Path("runs")
-        number = 1
-        while (folder := root / (name if number == 1 else f"{name}-{number}")).exists():
-            number += 1
+        names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+        folder = next(path for path in map(Path("runs").joinpath, names) if not path.exists())
     run = Run(folder)
     if run.journal.exists() and not resuming:
         help = "give another --run-dir, or --snapshot to go on from one of its snapshots"

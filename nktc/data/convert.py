@@ -193,6 +193,9 @@ def _records(plan: _Plan, options: Options, tally: _Tally, name: str) -> Iterato
                 tally.sizes[shape] += 1
                 yield f"{i:08d}_{path}".encode(), value
             advance(len(some))
+    if not tally.sizes:
+        path, why = tally.refused[0]
+        raise NktcError(f"none of {len(pictures)} pictures can be converted; the first: {path} {why}")
 
 
 def _record(read: Callable[[str], bytes], path: str, label: int, options: Options) -> tuple[bytes, Shape] | str:

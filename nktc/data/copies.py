@@ -74,7 +74,7 @@ def _fits(images: Images, known: KnownSet, split: Phase) -> bool:
 def _load(file: Path) -> Images | None:
     """What was kept; None where nothing was, or where it is damaged."""
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as opened, np.load(opened) as arrays:
             return Images(arrays["pixels"], arrays["labels"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

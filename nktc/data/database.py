@@ -86,7 +86,8 @@ class DatabaseStream(Stream):
     def _transformed(self, values: list[np.ndarray], position: int) -> Tensor:
         pixels = torch.from_numpy(np.stack(values))
         if self._device.type == "cuda":
-            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
+            pixels = pixels.pin_memory()
+        pixels = pixels.to(self._device, non_blocking=True)
         return self._pipeline(values[0].shape)(pixels, position)
 
     def _pipeline(self, shape: Shape) -> Pipeline:

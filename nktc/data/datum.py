@@ -50,9 +50,9 @@ def parse(data: bytes, order: str = ANY) -> Record:
 
 
 def pack(values: np.ndarray, label: int) -> bytes:
-    """The bytes of a Datum of u8[c h w] or, as float_data, of any other numbers."""
+    """The bytes of a Datum of u8[c h w] or, as float_data, of any other numbers; those that Caffe itself writes."""
     channels, height, width = values.shape
-    datum = Datum(channels=channels, height=height, width=width, label=label)
+    datum = Datum(channels=channels, height=height, width=width, label=label, encoded=False)
     if values.dtype == np.uint8:
         datum.data = values.tobytes()
     else:

@@ -17,9 +17,17 @@ from nktc.data.catalogue import Download
 from nktc.data.progress import progress
 from nktc.errors import NktcError
 
-ATTEMPTS = 4
+ATTEMPTS = 5
 PATIENCE = 30.0  # seconds without a byte
 CHUNK = 1 << 18
+
+INTERRUPTIONS = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ssl.SSLError,
+    TimeoutError,
+    ConnectionError,
+)
 
 
 class DownloadError(NktcError):
@@ -45,36 +53,35 @@ def download(wanted: Download, folder: Path, pause: float = 1.0) -> Path:
 
 def _fetch(wanted: Download, part: Path, pause: float) -> None:
     """All of the file into `part`, in as many attempts as it takes."""
+    fruitless = 0  # attempts in a row that brought nothing
     for attempt in range(1, ATTEMPTS + 1):
-        had = part.stat().st_size if part.exists() else 0
+        had = _length(part)
         try:
             _append(wanted, part)
             return
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code == 416:  # Nothing is left to send: the part is whole, or it is of another file.
                 if had == wanted.size:
                     return
                 part.unlink(missing_ok=True)
             elif error.code < 500 or attempt == ATTEMPTS:
                 raise DownloadError(f"{wanted.url} answers {error.code} {error.reason}") from None
-        except (
-            urllib.error.URLError,
-            http.client.HTTPException,
-            ssl.SSLError,
-            TimeoutError,
-            ConnectionError,
-        ) as error:
-            came = part.exists() and part.stat().st_size > had
-            # An address that nobody answers is tried twice; a transfer that breaks off is gone on with.
-            if attempt == ATTEMPTS or (attempt == 2 and not came):
+        except INTERRUPTIONS as error:
+            fruitless = 0 if _length(part) > had else fruitless + 1
+            if fruitless == 2 or attempt == ATTEMPTS:
                 raise DownloadError(f"{wanted.url} cannot be read ({reason(error)})") from None
         time.sleep(pause * 2 ** (attempt - 1))
     raise DownloadError(f"{wanted.url} does not go on where the download broke off")
 
 
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _append(wanted: Download, part: Path) -> None:
     """What `part` lacks, asked for by its range; a server without ranges sends the whole anew."""
-    had = part.stat().st_size if part.exists() else 0
+    had = _length(part)
     request = urllib.request.Request(wanted.url, headers={"User-Agent": "nktc"})
     if had:
         request.add_header("Range", f"bytes={had}-")

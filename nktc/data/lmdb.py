@@ -41,7 +41,7 @@ class Database:
             self._cursor.first()
             self.records: int = self._environment.stat()["entries"]
         except lmdb.Error as error:
-            raise NktcError(f"{file} is not an LMDB, or is damaged ({error})") from None
+            raise NktcError(f"{file} cannot be opened as an LMDB ({error})") from None
         self._lock = Lock()
         self._position = 0  # of the cursor
         self._marks: list[bytes] = []  # keys of the records 0, MARK, 2 MARK, ... as far as they were passed

@@ -46,11 +46,8 @@ def count_outputs(layer: type[Layer], inputs: int, outputs: int) -> None:
 
 def shapes(layer: Layer, inputs: Sequence[Shape]) -> list[Shape]:
     """The shapes of the outputs. Raises LayerError: what the layer refuses, or an output without elements."""
-    if layer.each:
-        found = [layer.shape(x) for x in inputs]
-    else:
-        found = layer.shape(*inputs)
-        found = found if isinstance(found, list) else [found]
+    made = [layer.shape(x) for x in inputs] if layer.each else layer.shape(*inputs)
+    found = [_one(shape) for shape in made] if isinstance(made, list) else [made]
     for shape in found:
         if any(size < 1 for size in shape):
             raise LayerError(f"its output would be {times(shape)}: nothing is left of its input")
@@ -71,6 +68,11 @@ def origins(inputs: Sequence[Value], locate_producer: Callable[[str], tuple[str,
             blob = value.name.partition("@")[0]
             notes.append(Note(f'its input "{blob}" {list_shape(value.shape)} is made here, by "{made[0]}"', made[1]))
     return notes
+
+
+def _one(shape: Shape | list[Shape]) -> Shape:
+    assert isinstance(shape, tuple)
+    return shape
 
 
 def _range(least: int, most: int | None) -> str:

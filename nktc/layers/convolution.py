@@ -101,8 +101,7 @@ class Convolution(Layer, param="convolution_param", each=True):
         if not size:
             weight = emit("Reshape", weight, emit.constant([*weight.shape, 1], "int64"))
         y = self._conv(emit, images, weight, bias, window)
-        shape = self.shape(x.shape)
-        return emit("Reshape", y, emit.constant(emit.batched(shape) if axis else shape, "int64"))
+        return emit("Reshape", y, emit.constant([-1, *self.shape(x.shape)[1:]], "int64"))
 
     def flops(self, x: Shape, y: Shape) -> int:
         axis = axes.resolve(self.axis, x)

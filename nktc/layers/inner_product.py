@@ -55,8 +55,7 @@ class InnerProduct(Layer, param="inner_product_param"):
         y = emit("Gemm", rows, weight, *([bias] if bias is not None else []), transB=int(not self.transpose))
         if axis == 1:
             return y
-        shape = self.shape(x.shape)
-        return emit("Reshape", y, emit.constant(emit.batched(shape) if axis else shape, "int64"))
+        return emit("Reshape", y, emit.constant([-1, *self.shape(x.shape)[1:]], "int64"))
 
     def flops(self, x: Shape, y: Shape) -> int:
         return 2 * math.prod(y) * math.prod(x[axes.resolve(self.axis, x) :])

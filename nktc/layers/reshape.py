@@ -77,7 +77,7 @@ class Reshape(Layer, param="reshape_param"):
                 middle[i] = x[first + i]
         y = [*x[:first], *middle, *x[last:]]
         if -1 in y:
-            rest = math.prod(dim for dim in y if dim != -1)
+            rest = math.prod([dim for dim in y if dim != -1])
             if math.prod(x) % rest:
                 raise LayerError(f"{math.prod(x)} values do not divide by {rest}: {_written(y)}", field="shape")
             y[y.index(-1)] = math.prod(x) // rest

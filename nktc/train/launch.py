@@ -13,11 +13,13 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nktc import __version__, data, files, module, passes, reader, runs, text
 from nktc.errors import NktcError
 from nktc.ir import Graph, Phase, Preprocessing, definition
+from nktc.layers import Dataset
 from nktc.reader import NetFile
 from nktc.runs import Run
 from nktc.schema import TransformationParameter
@@ -60,7 +62,9 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
         raise NktcError("--snapshot and --weights exclude each other", help="a snapshot names its own weights")
     device, why = module.choose(options.device, settings.gpu, settings.device_id)
     if why:
-        console.print(f"solver_mode is GPU, but {why}: training on the CPU", style="yellow", highlight=False)
+        console.print(
+            f"solver_mode is GPU, but {why}: training on the CPU", style="yellow", highlight=False, soft_wrap=True
+        )
     seed = settings.seed if settings.seed is not None else random.SystemRandom().randrange(1 << 31)
     torch.manual_seed(seed)
 
@@ -75,7 +79,7 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
     test_nets = [module.compile(graph).to(device) for graph in tests]
 
     run = runs.create(options.run_dir, settings.name, resuming=options.snapshot is not None)
-    stand_in = _stand_in([feeding, *test_feedings])
+    stand_in = _stand_in([(train, feeding), *zip(tests, test_feedings, strict=True)])
     _describe_run(run, settings, train, tests, [feeding, *test_feedings], seed, device, stand_in)
     prefix = Path(settings.snapshot_prefix) if settings.snapshot_prefix else run.snapshots / settings.name
     solver = Solver(
@@ -92,16 +96,14 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         task = bar.add_task(settings.name, total=settings.max_iter, what="")
-        for message in stand_in:
-            console.print(f"[bold red]STAND-IN DATA[/]: {message}", highlight=False)
+        _warn(stand_in, console)
         solver.hooks = (
             hooks.caffe_log(write, settings, train, tests),
             hooks.journal(run, settings),
             hooks.progress(bar, task, batch),
         )
         solver.run()
-    for message in stand_in:
-        console.print(f"[bold red]STAND-IN DATA[/]: {message}", highlight=False)
+    _warn(stand_in, console)
     return Outcome(run, solver.iteration, solver.stopping, " ".join(stand_in))
 
 
@@ -112,24 +114,34 @@ def _graph(net: NetFile, phase: Phase, level: int, stages: Sequence[str]) -> Gra
 def _start_from(solver: Solver, settings: Settings, options: Options, console: Console) -> None:
     if options.snapshot:
         solver.restore(options.snapshot)
-        console.print(f"Resuming from {options.snapshot}, iteration {solver.iteration}", highlight=False)
+        console.print(
+            f"Resuming from {options.snapshot}, iteration {solver.iteration}", highlight=False, soft_wrap=True
+        )
         return
     for name in options.weights or settings.weights:
         match = solver.take_weights(Path(name))
-        console.print(f"Finetuning from {name}: weights for {', '.join(match.taken)}", highlight=False)
+        console.print(f"Finetuning from {name}: weights for {', '.join(match.taken)}", highlight=False, soft_wrap=True)
         if match.missing:
-            console.print(f"  none there for {', '.join(match.missing)}", style="yellow", highlight=False)
+            console.print(
+                f"  none there for {', '.join(match.missing)}", style="yellow", highlight=False, soft_wrap=True
+            )
 
 
-def _stand_in(feedings: Sequence[Feeding]) -> list[str]:
+def _stand_in(fed: Sequence[tuple[Graph, Feeding]]) -> list[str]:
     """What is said of every stand-in in use."""
     found = {
-        f"{stream.missing}; this net is trained on {stream.stand_in} instead, and its accuracy says nothing else"
-        for feeding in feedings
-        for stream in feeding.streams
-        if stream.stand_in
+        f"{node.layer.name} is missing ({stream.missing}); trained on {stream.stand_in} instead,"
+        f" so its accuracy says nothing about {node.layer.name}"
+        for graph, feeding in fed
+        for node, stream in zip(graph.sources, feeding.streams, strict=True)
+        if stream.stand_in and isinstance(node.layer, Dataset)
     }
     return sorted(found)
+
+
+def _warn(stand_in: Sequence[str], console: Console) -> None:
+    for message in stand_in:
+        console.print("[bold red]STAND-IN DATA[/]:", escape(message), highlight=False, soft_wrap=True)
 
 
 def _describe_run(

@@ -47,8 +47,9 @@ class SGD:
             one.tensor.grad = None
 
     @torch.no_grad()
-    def step(self, rate: Tensor) -> None:
-        """One update at `rate`, f32[]; the gradients are spent."""
+    def step(self, rate: float | Tensor) -> None:
+        """One update at `rate`; the gradients are spent. A tensor, f32[] on the device, lets a captured CUDA graph see
+        the rate change; a number saves the CPU one pass over the gradients."""
         grads = [_gradient(one.tensor) for one in self.learned]
         if self.clip >= 0:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
@@ -58,7 +59,7 @@ class SGD:
         for (lr_mult, decay_mult), group in self._groups.items():
             self._update(group, rate * lr_mult if lr_mult != 1 else rate, self.decay * decay_mult)
 
-    def _update(self, group: Sequence[Learned], rate: Tensor, decay: float) -> None:
+    def _update(self, group: Sequence[Learned], rate: float | Tensor, decay: float) -> None:
         weights = [one.tensor for one in group]
         grads = [_gradient(one.tensor) for one in group]
         history = [one.history for one in group]
@@ -66,9 +67,11 @@ class SGD:
             torch._foreach_add_(grads, torch._foreach_sign(weights), alpha=decay)
         elif decay:
             torch._foreach_add_(grads, weights, alpha=decay)
-        torch._foreach_mul_(grads, rate)
         torch._foreach_mul_(history, self.momentum)
-        torch._foreach_add_(history, grads)
+        if isinstance(rate, Tensor):
+            torch._foreach_mul_(grads, rate)
+            rate = 1.0
+        torch._foreach_add_(history, grads, alpha=rate)
         torch._foreach_sub_(weights, history)
 
 

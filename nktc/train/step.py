@@ -18,10 +18,9 @@ forward, detached and on the device."""
 
 def plain_step(net: Net, optimizer: SGD, iter_size: int, device: torch.device) -> Step:
     """Forward and backward over iter_size batches, then one update; the loss is their mean, as Caffe reports it."""
-    learning = torch.zeros((), device=device)
+    on_device = torch.zeros((), device=device) if device.type == "cuda" else None
 
     def step(batches: Batches, rate: float) -> tuple[Tensor, Mapping[str, Tensor]]:
-        learning.fill_(rate)
         optimizer.zero()
         losses = []
         for _ in range(iter_size):
@@ -30,7 +29,7 @@ def plain_step(net: Net, optimizer: SGD, iter_size: int, device: torch.device) -
             if loss.requires_grad:
                 torch.autograd.backward(loss)
             losses.append(loss.detach())
-        optimizer.step(learning)
+        optimizer.step(rate if on_device is None else on_device.fill_(rate))
         mean = losses[0] if iter_size == 1 else torch.stack(losses).mean()
         return mean, {name: value.detach() for name, value in values.items()}
 

@@ -79,9 +79,10 @@ def _read_hdf5(path: Path) -> State:
 
 def _write_hdf5(path: Path, state: State) -> None:
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file["iter"] = np.int32(state.iteration)
-        file["learned_net"] = state.learned_net
-        file["current_step"] = np.int32(state.current_step)
+        # Caffe reads arrays of one number and strings of fixed length.
+        file["iter"] = np.array([state.iteration], np.int32)
+        file["learned_net"] = np.bytes_(state.learned_net)
+        file["current_step"] = np.array([state.current_step], np.int32)
         group = file.require_group("history")
         for index, values in enumerate(state.history):
             group.create_dataset(str(index), data=values)

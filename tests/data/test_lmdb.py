@@ -98,7 +98,7 @@ def test_what_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
         Database(tmp_path)
     assert str(refused.value) == f"error: {tmp_path} holds no data.mdb\n{help}"
     (tmp_path / "data.mdb").write_bytes(b"garbage" * 2000)
-    with pytest.raises(NktcError, match=r"data\.mdb is not an LMDB, or is damaged \("):
+    with pytest.raises(NktcError, match=r"data\.mdb cannot be opened as an LMDB \("):
         Database(tmp_path)
 
 

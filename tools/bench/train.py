@@ -60,7 +60,7 @@ class LeNet(nn.Module):
 NETS: dict[str, Callable[[], nn.Module]] = {"cifar10_quick": Cifar10Quick, "lenet": LeNet}
 
 
-class Fixed:
+class Fixed(data.Stream):
     """One batch, again and again."""
 
     resident = True

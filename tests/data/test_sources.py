@@ -1,0 +1,58 @@
+"""The preprocessing of Input layers, and layers that nothing feeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nktc.data import Places, describe, open_stream, preprocessing, write_mean
+from nktc.errors import LayerError
+from nktc.ir import Preprocessing, Transform
+from nktc.layers import Input
+
+PLACES = Places((), Path("nowhere"), download=False)
+
+
+def of(shape: tuple[int, ...], folder: Path = Path(), **transform: object) -> Preprocessing | None:
+    return preprocessing(Input((shape,), Transform(**transform)), PLACES, folder)  # type: ignore[arg-type]
+
+
+def test_a_plain_input_tells_nothing() -> None:
+    assert preprocessing(Input(((1, 3, 4, 4),)), PLACES, Path()) is None
+
+
+def test_shape_and_transform_tell_how_a_picture_gets_there() -> None:
+    found = of((10, 3, 24, 20), scale=0.5, mean_values=(1.0, 2.0, 3.0), order="RGB")
+    assert found is not None
+    assert (found.size, found.order, found.scale, found.crop) == ((24, 20), "RGB", 0.5, 0)
+    assert found.mean is not None
+    assert found.mean.ravel().tolist() == [1, 2, 3]
+    gray = of((1, 1, 8, 8))
+    assert gray is not None
+    assert (gray.order, gray.mean) == ("GRAY", None)
+
+
+def test_a_mean_image_larger_than_the_crop_gives_the_size(tmp_path: Path) -> None:
+    write_mean(tmp_path / "m", np.ones((3, 12, 10), np.float32))
+    found = of((1, 3, 8, 8), tmp_path, crop=8, mean_file="m")
+    assert found is not None
+    assert (found.size, found.crop) == ((12, 10), 8)
+    with pytest.raises(LayerError) as refused:
+        of((1, 3, 8, 8), tmp_path, mean_file="m")
+    assert (refused.value.message, refused.value.field) == ("mean image is 3x12x10, its images are 3x8x8", "mean_file")
+
+
+def test_shapes_that_are_no_pictures_are_refused() -> None:
+    with pytest.raises(LayerError, match="a picture's shape is batch, 1 or 3 channels, height and width"):
+        of((1, 4, 8, 8))
+    with pytest.raises(LayerError, match="crop_size 9 is not its 8x8 shape"):
+        of((1, 3, 8, 8), crop=9)
+
+
+def test_an_input_is_fed_by_nobody() -> None:
+    with pytest.raises(LayerError, match="its data comes from whoever runs the net, not from a source"):
+        describe(Input(((1,),)), Path())
+    with pytest.raises(LayerError):
+        open_stream(Input(((1,),)), places=PLACES, folder=Path(), seed=0)
