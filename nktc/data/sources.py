@@ -13,7 +13,7 @@ from nktc.data.places import Places, find_file
 from nktc.data.stream import Stream
 from nktc.data.transform import mean_of
 from nktc.errors import LayerError, NktcError
-from nktc.ir import Feed, Layer, Preprocessing
+from nktc.ir import Feed, Layer, Preprocessing, times
 from nktc.layers import Data, Dataset, Input
 
 
@@ -74,8 +74,7 @@ def preprocessing(layer: Layer, places: Places, folder: Path) -> Preprocessing |
 
 
 def _of_input(layer: Input, folder: Path) -> Preprocessing | None:
-    """From the first top's shape and the transform. The shape is that after the crop; where the mean image is
-    larger, pictures get its size first."""
+    """From the first top's shape, which is that after the crop, and the transform."""
     transform = layer.transform
     if transform is None:
         return None
@@ -85,14 +84,17 @@ def _of_input(layer: Input, folder: Path) -> Preprocessing | None:
     channels, height, width = shape[1:]
     if transform.crop and (height, width) != (transform.crop, transform.crop):
         raise LayerError(f"crop_size {transform.crop} is not its {height}x{width} shape", field="crop_size")
-    size, mean = (height, width), mean_of(transform, (channels, height, width))
+    image = None
     if transform.mean_file:
         try:
-            mean = read_mean(find_file(transform.mean_file, folder))
+            image = read_mean(find_file(transform.mean_file, folder))
         except NktcError as error:
             raise LayerError(error.message, field="mean_file", help=error.help) from None
-        larger = transform.crop and mean.shape[1] >= height and mean.shape[2] >= width
-        size = (mean.shape[1], mean.shape[2]) if larger else size
-        mean = mean_of(transform, (channels, *size), mean)
+    size = transform.resize if any(transform.resize) else (height, width)
+    if image is not None and transform.crop and not any(transform.resize):
+        size = (image.shape[1], image.shape[2])  # Caffe crops the mean with the picture, so they are of one size.
+    if size[0] < height or size[1] < width or (size != (height, width) and not transform.crop):
+        raise LayerError(f"pictures of {times(size)} cannot be its {height}x{width}", field="resize_height")
+    mean = mean_of(transform, (channels, *size), image)
     order = "GRAY" if channels == 1 else transform.order
     return Preprocessing(size, order, mean, transform.scale, transform.crop if size != (height, width) else 0)

@@ -14,7 +14,8 @@ class Transform:
     """Caffe's TransformationParameter: x -> (x - mean) * scale, then a crop, then a mirror.
 
     `mean_file` is a .binaryproto; `mean_values` has one value, or one a channel. `crop` is the side in pixels, 0 for
-    none: anywhere in TRAIN, the centre in TEST. `order` is that of the planes of a colour picture, BGR or RGB.
+    none: anywhere in TRAIN, the centre in TEST. `order` is that of the planes of a colour picture, BGR or RGB; `resize`
+    the height and width it is brought to before the crop, 0 for those that the net takes.
     """
 
     scale: float = 1.0
@@ -25,6 +26,7 @@ class Transform:
     force_color: bool = False
     force_gray: bool = False
     order: str = "BGR"
+    resize: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ class Input(Layer, param=("input_param", "transform_param"), tops=(1, 1 << 30), 
     @classmethod
     def read(cls, p: InputParameter, transform: TransformationParameter, phase: Phase) -> Self:
         given = transform.ByteSize() > 0
-        return cls(tuple(map(blob_shape, p.shape)), settings.transform(transform) if given else None)
+        return cls(tuple(map(blob_shape, p.shape)), settings.transform(transform, resizes=True) if given else None)
 
     def shape(self) -> list[Shape]:
         if not self.shapes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Self
 
 from torch import Tensor
@@ -59,7 +60,8 @@ class Reshape(Layer, param="reshape_param"):
             raise LayerError(f"num_axes is {p.num_axes}", field="num_axes", help="-1 replaces all axes from axis on")
         return cls(dims, p.axis, p.num_axes)
 
-    def shape(self, x: Shape) -> Shape:
+    def filled(self, x: Sequence[int]) -> list[int]:
+        """The new sizes of all axes, the -1 still in it. Raises LayerError where the input lacks an axis."""
         first = self.axis if self.axis >= 0 else len(x) + self.axis + 1
         if not 0 <= first <= len(x):
             raise LayerError(f"axis {self.axis} is outside its {len(x)}-axis input", field="axis")
@@ -75,7 +77,10 @@ class Reshape(Layer, param="reshape_param"):
                 if first + i >= len(x):
                     raise LayerError(f"size {i} of its shape is 0, but its input has no axis there", field="shape")
                 middle[i] = x[first + i]
-        y = [*x[:first], *middle, *x[last:]]
+        return [*x[:first], *middle, *x[last:]]
+
+    def shape(self, x: Shape) -> Shape:
+        y = self.filled(x)
         if -1 in y:
             rest = math.prod([dim for dim in y if dim != -1])
             if math.prod(x) % rest:
@@ -90,7 +95,7 @@ class Reshape(Layer, param="reshape_param"):
 
     def forward(self, x: Tensor) -> Tensor:
         """x[..] -> y[..], the same values in the same order"""
-        return x.reshape(self.shape(tuple(x.shape)))
+        return x.reshape(self.filled(x.shape))
 
     def onnx(self, emit: Emitter, x: Operand) -> Operand:
         return emit("Reshape", x, emit.constant(target(emit, x.shape, self.shape(x.shape)), "int64"))

@@ -18,15 +18,29 @@ def filler(p: FillerParameter, field: str) -> Filler:
     return Filler(p.type, p.value, p.min, p.max, p.mean, p.std, p.sparse, norm)
 
 
-def transform(p: TransformationParameter) -> Transform:
-    """The transform of message `p`. Raises LayerError for settings that contradict each other."""
+def transform(p: TransformationParameter, resizes: bool = False) -> Transform:
+    """The transform of message `p`. Raises LayerError for settings that contradict each other, and for a resize where
+    the layer takes pictures as they are stored."""
+    if (p.resize_height or p.resize_width) and not resizes:
+        help = "store them in that size: nktc data convert --resize HxW"
+        raise LayerError("takes pictures as they are stored", field="resize_height", help=help)
+    if bool(p.resize_height) != bool(p.resize_width):
+        raise LayerError("resize_height and resize_width go together", field="resize_height", help="give both")
     if p.mean_file and p.mean_value:
         raise LayerError("mean_file and mean_value are both given", field="mean_value", help="keep one of them")
     if p.force_color and p.force_gray:
         raise LayerError("force_color and force_gray are both set", field="force_gray", help="keep one of them")
     order = TransformationParameter.ChannelOrder.Name(p.channel_order)
     return Transform(
-        p.scale, p.mirror, p.crop_size, p.mean_file, tuple(p.mean_value), p.force_color, p.force_gray, order
+        p.scale,
+        p.mirror,
+        p.crop_size,
+        p.mean_file,
+        tuple(p.mean_value),
+        p.force_color,
+        p.force_gray,
+        order,
+        (p.resize_height, p.resize_width),
     )
 
 
