@@ -55,7 +55,7 @@ class Reshape(Layer, param="reshape_param"):
         if dims.count(-1) > 1:
             raise LayerError(f"{dims.count(-1)} of its sizes are -1", field="shape", help="one can be worked out")
         if min(dims, default=0) < -1:
-            raise LayerError(f"a dimension is {min(dims)}", field="dim", help="0 copies a size, -1 is worked out")
+            raise LayerError(f"a dimension is {min(dims)}", field="shape.dim", help="0 copies a size, -1 is worked out")
         if p.num_axes < -1:
             raise LayerError(f"num_axes is {p.num_axes}", field="num_axes", help="-1 replaces all axes from axis on")
         return cls(dims, p.axis, p.num_axes)

@@ -1,0 +1,79 @@
+"""BatchNorm: Caffe's sums, its defaults by phase, its corner cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from nktc.ir import Phase
+from nktc.layers import BatchNorm
+
+
+def state(channels: int, count: float = 0.0) -> dict[str, Tensor]:
+    return {"mean": torch.randn(channels), "variance": torch.rand(channels) + 0.5, "count": torch.tensor([count])}
+
+
+def test_the_phase_chooses_the_statistics_unless_told(layer: Callable[..., BatchNorm]) -> None:
+    told = "batch_norm_param { use_global_stats: true }"
+    assert layer("BatchNorm", "", (2, 3)).stored
+    assert not layer("BatchNorm", "", (2, 3), phase=Phase.TRAIN).stored
+    assert layer("BatchNorm", told, (2, 3), phase=Phase.TRAIN).stored
+
+
+def test_stored_sums_are_divided_by_their_count() -> None:
+    x, held = torch.randn(4, 3, 2, 2), state(3, count=4.0)
+    mean, variance = (held[name].view(3, 1, 1) / 4 for name in ("mean", "variance"))
+    expected = (x - mean) / (variance + 1e-5).sqrt()
+    torch.testing.assert_close(BatchNorm().forward(x, **held), expected)
+
+
+def test_a_count_of_zero_means_no_statistics_at_all() -> None:
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(BatchNorm().forward(x, **state(3)), x / 1e-5**0.5)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2, 2), (2, 3, 4)])
+def test_a_training_step_normalises_by_the_batch_and_adds_it_to_the_sums(shape: tuple[int, ...]) -> None:
+    x, held = torch.randn(shape), state(3, count=2.0)
+    before = {name: t.clone() for name, t in held.items()}
+    y = BatchNorm(stored=False, keep=0.9).forward(x, **held)
+    rows = x.transpose(0, 1).flatten(1)
+    mean, variance, unbiased = rows.mean(1), rows.var(1, correction=0), rows.var(1)
+    aligned = (3, *(1,) * (x.dim() - 2))
+    torch.testing.assert_close(y, (x - mean.view(aligned)) / (variance.view(aligned) + 1e-5).sqrt())
+    torch.testing.assert_close(held["mean"], 0.9 * before["mean"] + mean)
+    torch.testing.assert_close(held["variance"], 0.9 * before["variance"] + unbiased)
+    torch.testing.assert_close(held["count"], 0.9 * before["count"] + 1)
+
+
+def test_a_single_value_a_channel_is_its_own_mean() -> None:
+    x, held = torch.randn(1, 3, 1, 1, requires_grad=True), state(3, count=1.0)
+    before = {name: t.clone() for name, t in held.items()}
+    y = BatchNorm(stored=False).forward(x, **held)
+    y.sum().backward()
+    assert y.tolist() == torch.zeros(1, 3, 1, 1).tolist()
+    assert x.grad is not None
+    assert not x.grad.any()
+    torch.testing.assert_close(held["mean"], 0.999 * before["mean"] + x.detach().flatten())
+    torch.testing.assert_close(held["variance"], 0.999 * before["variance"])
+
+
+def test_its_weights_are_state(layer: Callable[..., BatchNorm]) -> None:
+    weights = layer("BatchNorm", "", (2, 3)).weights((2, 3))
+    assert [(name, w.shape, w.learns) for name, w in weights.items()] == [
+        ("mean", (3,), False),
+        ("variance", (3,), False),
+        ("count", (1,), False),
+    ]
+
+
+def test_a_learning_rate_for_its_state_is_refused(refusal: Callable[..., tuple[str, str]]) -> None:
+    message, at = refusal("BatchNorm", "param { lr_mult: 1 }", (2, 3))
+    assert (message, at) == ("its mean has lr_mult 1", "lr_mult: 1")
+
+
+def test_one_axis_is_refused(refusal: Callable[..., tuple[str, str]]) -> None:
+    assert refusal("BatchNorm", "", (3,))[0] == "takes 2 axes or more (batch, channels, ...), not 1"

@@ -1,0 +1,85 @@
+"""Input, DummyData, and the settings of Data and Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from nktc.errors import LayerError, Source
+from nktc.ir import Graph, Phase
+from nktc.layers import Data, Dataset, DummyData, Input, find
+from nktc.schema import LayerParameter
+from nktc.text import bind, parse
+
+
+def settings(kind: str, text: str, phase: Phase = Phase.TEST) -> object:
+    """A layer's settings alone, without a net around it."""
+    message = bind(parse(Source("layer", text)), LayerParameter)
+    cls = find(kind)
+    return cls.read(*(getattr(message, param) for param in cls.param), phase)
+
+
+def test_a_single_shape_serves_every_top(read: Callable[..., Graph]) -> None:
+    graph = read('layer { name: "i" type: "Input" top: "a" top: "b" input_param { shape { dim: 2 dim: 3 } } }')
+    assert [value.shape for value in graph.inputs] == [(2, 3), (2, 3)]
+    assert graph.nodes[0].layer == Input(((2, 3), (2, 3)))
+
+
+def test_shapes_that_do_not_match_the_tops_are_refused(refusal: Callable[..., tuple[str, str]]) -> None:
+    shapes = "shape { dim: 2 } shape { dim: 3 }"
+    assert refusal("Input", f"input_param {{ {shapes} }}", tops=3)[0] == "has 3 tops but 2 shapes"
+    assert refusal("Input", "input_param { shape { dim: 0 } }") == ("a dimension is 0", "dim: 0")
+    assert refusal("Input", "")[0] == "has no shape"
+
+
+def test_dummy_data_fills_each_top_with_its_filler(layer: Callable[..., DummyData]) -> None:
+    old = "num: 2 channels: 3 height: 1 width: 1 data_filler { value: 2.5 } data_filler { value: -1 }"
+    it = layer("DummyData", f"dummy_data_param {{ {old} }}", tops=2)
+    made = it.forward()
+    assert [tuple(y.shape) for y in made] == [(2, 3, 1, 1)] * 2
+    assert [set(y.flatten().tolist()) for y in made] == [{2.5}, {-1.0}]
+
+
+def test_dummy_data_draws_anew_each_time(layer: Callable[..., DummyData]) -> None:
+    it = layer("DummyData", 'dummy_data_param { shape { dim: 9 } data_filler { type: "gaussian" } }')
+    assert not torch.equal(it.forward(), it.forward())  # type: ignore[arg-type]
+
+
+def test_data_takes_a_source_and_a_batch() -> None:
+    text = 'data_param { source: "train_lmdb" batch_size: 8 backend: LMDB } transform_param { crop_size: 5 }'
+    it = settings("Data", text, Phase.TRAIN)
+    assert isinstance(it, Data)
+    assert (it.source_path, it.batch, it.backend, it.transform.crop, it.phase) == (
+        "train_lmdb",
+        8,
+        "LMDB",
+        5,
+        Phase.TRAIN,
+    )
+
+
+def test_dataset_splits_by_phase_unless_told() -> None:
+    named = 'dataset_param { name: "digits" batch_size: 4 %s }'
+    found = [settings("Dataset", named % told, Phase.TRAIN) for told in ("", "split: TEST")]
+    assert [it.split for it in found if isinstance(it, Dataset)] == [Phase.TRAIN, Phase.TEST]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("Data", "", "has no source"),
+        ("Data", 'data_param { source: "a" }', "has no batch_size"),
+        ("Dataset", "", "names no data set"),
+        (
+            "Data",
+            'data_param { source: "a" batch_size: 1 } transform_param { mean_file: "m" mean_value: 1 }',
+            "mean_file and mean_value are both given",
+        ),
+    ],
+)
+def test_what_is_missing_is_said(kind: str, text: str, message: str) -> None:
+    with pytest.raises(LayerError) as refused:
+        settings(kind, text)
+    assert refused.value.message == message
