@@ -61,6 +61,14 @@ def read_bytes(path: str | Path, what: str) -> bytes:
         raise NktcError(f"cannot read {what} {path}: {error.strerror or error}") from None
 
 
+def find_file(name: str, folder: Path) -> Path:
+    """The file or folder that a text in `folder` calls `name`: beside that text or, as Caffe has it, under the working
+    directory; where it is in neither, the path beside the text."""
+    beside = folder / Path(name).expanduser()
+    here = Path(name).expanduser()
+    return here if here.exists() and not beside.exists() else beside
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

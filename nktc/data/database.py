@@ -12,10 +12,11 @@ from nktc.data.datum import BadDatum, Record, parse
 from nktc.data.images import ANY
 from nktc.data.lmdb import DATA_FILE, HOW_TO_MAKE_ONE, Database, open_database
 from nktc.data.mean import bad_record, read_mean
-from nktc.data.places import Places, find_file
+from nktc.data.places import Places
 from nktc.data.stream import Batch, Stream, data_feed, with_tops
 from nktc.data.transform import Pipeline, cropped, mean_of
 from nktc.errors import LayerError, NktcError
+from nktc.files import find_file
 from nktc.ir import Feed, Preprocessing, Shape, Transform, times
 from nktc.layers import Data
 

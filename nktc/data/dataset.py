@@ -16,10 +16,11 @@ from nktc.data.copies import Copy
 from nktc.data.download import DownloadError, download
 from nktc.data.mean import read_mean
 from nktc.data.order import Order
-from nktc.data.places import DATA, Places, archives, find_file, split_root
+from nktc.data.places import DATA, Places, archives, split_root
 from nktc.data.stream import Batch, Stream, data_feed, with_tops
 from nktc.data.transform import Pipeline, cropped, mean_of
 from nktc.errors import LayerError, NktcError
+from nktc.files import find_file
 from nktc.ir import Feed, Preprocessing
 from nktc.layers import Dataset
 

@@ -95,14 +95,6 @@ def fingerprint(paths: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def find_file(name: str, folder: Path) -> Path:
-    """The file or folder that a net in `folder` calls `name`: beside the net or, as Caffe has it, under the
-    working directory; where it is in neither, the path beside the net."""
-    beside = folder / Path(name).expanduser()
-    here = Path(name).expanduser()
-    return here if here.exists() and not beside.exists() else beside
-
-
 def known_names() -> str:
     """A help line with the names of the data sets."""
     return f"the data sets are {', '.join(KNOWN)}"

@@ -9,10 +9,11 @@ import torch
 
 from nktc.data import database, dataset
 from nktc.data.mean import read_mean
-from nktc.data.places import Places, find_file
+from nktc.data.places import Places
 from nktc.data.stream import Stream
 from nktc.data.transform import mean_of
 from nktc.errors import LayerError, NktcError
+from nktc.files import find_file
 from nktc.ir import Feed, Layer, Preprocessing, times
 from nktc.layers import Data, Dataset, Input
 

@@ -51,11 +51,12 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
         axis = self.axis % scores.dim()
         batch = math.prod(scores.shape[:axis])
         logs = F.log_softmax(scores, axis)
-        rows = logs.reshape(batch, scores.shape[axis], -1).squeeze(-1)
+        rows = logs if axis == 1 else logs.reshape(batch, scores.shape[axis], -1)
         items = label.long().reshape(batch, *rows.shape[2:])
         each = F.nll_loss(rows, items, ignore_index=NO_LABEL if self.ignore is None else self.ignore, reduction="none")
         # The floor is one of the value; the gradient is that of the logarithm.
-        total = (each.detach().clamp(max=WORST) + (each - each.detach())).sum()
+        value = each.detach()
+        total = (value.clamp(max=WORST) + (each - value)).sum()
         match self.normalization:
             case "VALID" if self.ignore is not None:
                 loss = total / (items != self.ignore).sum().clamp(min=1)

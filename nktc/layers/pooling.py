@@ -77,22 +77,20 @@ class Pooling(Layer, param="pooling_param"):
         if self.method == "AVE" and not self.kernel:
             return x.mean((2, 3), keepdim=True)
         size = (x.shape[2], x.shape[3])
+        kernel = self.kernel or size
+        # torch takes a pad of at most half a window, and never lets a window start behind the picture.
+        narrow = 2 * self.pad[0] <= kernel[0] and 2 * self.pad[1] <= kernel[1]
+        if narrow and (any(self.pad) or self.floor or (self.stride[0] <= kernel[0] and self.stride[1] <= kernel[1])):
+            pool = F.max_pool2d if self.method == "MAX" else F.avg_pool2d
+            return pool(x, kernel, self.stride, self.pad, ceil_mode=not self.floor)
         window, positions = self.window(size), self.positions(size)
-        seeing = tuple(map(min, positions, window.seeing(size)))
-        # torch takes a pad of at most half a window.
-        narrow = all(2 * p <= k for p, k in zip(window.pad, window.kernel, strict=True))
         if self.method == "MAX":
-            if narrow and seeing == positions:
-                up = any(window.beyond(size, positions)[i] > window.pad[i] for i in (0, 1))
-                return F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=up)
-            padded = F.pad(
-                x,
-                _around(window.pad, window.beyond(size, positions)),
-                value=max(LOWEST, torch.finfo(x.dtype).min),
-            )
-            return F.max_pool2d(padded, window.kernel, window.stride)
-        padded = x if narrow else F.pad(x, _around(window.pad, window.pad))
-        y = F.avg_pool2d(padded, window.kernel, window.stride, window.pad if narrow else 0, ceil_mode=not self.floor)
+            lowest = max(LOWEST, torch.finfo(x.dtype).min)
+            padded = F.pad(x, _around(self.pad, window.beyond(size, positions)), value=lowest)
+            return F.max_pool2d(padded, kernel, self.stride)
+        seeing = tuple(map(min, positions, window.seeing(size)))
+        padded = x if narrow else F.pad(x, _around(self.pad, self.pad))
+        y = F.avg_pool2d(padded, kernel, self.stride, self.pad if narrow else 0, ceil_mode=not self.floor)
         y = y[:, :, : seeing[0], : seeing[1]]
         for axis, value in self._unseeing(size, positions, seeing):
             y = F.pad(y, (0, 0, 0, 1) if axis == 0 else (0, 1), value=value)

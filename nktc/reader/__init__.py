@@ -4,7 +4,7 @@
 """
 
 from nktc.reader.build import Feeds, build, declared
-from nktc.reader.net_file import NetFile, from_message, from_tree, must_exist, parse_net, read_net, resolve
+from nktc.reader.net_file import NetFile, from_message, from_tree, must_exist, parse_net, read_net
 from nktc.reader.state import State
 from nktc.reader.upgrade import upgrade, upgrade_solver
 
@@ -19,7 +19,6 @@ __all__ = [
     "must_exist",
     "parse_net",
     "read_net",
-    "resolve",
     "upgrade",
     "upgrade_solver",
 ]

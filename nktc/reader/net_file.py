@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nktc import text
 from nktc.errors import NktcError, Source, Span
+from nktc.files import find_file
 from nktc.reader.upgrade import upgrade
 from nktc.schema import NetParameter
 
@@ -24,7 +24,7 @@ class NetFile:
 
     @property
     def folder(self) -> Path:
-        """Where the files it names are looked for after the working directory."""
+        """Where the files it names are looked for first."""
         return Path(self.path).parent if self.path else Path()
 
     def span(self, *fields: str) -> Span | None:
@@ -59,17 +59,10 @@ def _bound(tree: text.Tree, path: str) -> NetFile:
     return NetFile(message, tuple(trees), path, tree)
 
 
-def resolve(name: str, folder: Path) -> Path:
-    """The file `name` as Caffe finds it, from the working directory; failing that, beside the file that names it."""
-    direct = Path(name).expanduser()
-    beside = folder / direct
-    return beside if not direct.exists() and beside.exists() else direct
-
-
 def must_exist(name: str, folder: Path, what: str, at: Span | None = None) -> Path:
-    """`resolve`, or an error that tells where it was looked for."""
-    path = resolve(name, folder)
+    """The file that a text in `folder` names, or an error that tells where it was looked for."""
+    path = find_file(name, folder)
     if not path.exists():
-        places: Sequence[str] = dict.fromkeys([str(Path.cwd()), str((Path.cwd() / folder).resolve())])  # type: ignore[assignment]
-        raise NktcError(f'{what} "{name}" does not exist', at=at, help=f"looked in {' and '.join(places)}")
+        help = f"it is looked for in {folder.resolve()} and in {Path.cwd()}"
+        raise NktcError(f'{what} "{name}" does not exist', at=at, help=help)
     return path
