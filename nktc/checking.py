@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Report:
 
 def check(file: Path) -> Report:
     """Parse, build and infer a net, or a solver and its nets, in both phases."""
-    if not file.exists():
+    if not os.path.exists(file):
         return Report(file, error=NktcError(f"{file} does not exist"), exit_code=2)
     try:
         return Report(file, tuple(graphs(file, list(Phase))))
@@ -45,7 +46,8 @@ def check(file: Path) -> Report:
 
 
 def graphs(file: Path, phases: Sequence[Phase]) -> list[Graph]:
-    """The graphs of a net in each phase, or of a solver's nets in theirs. Raises all that is wrong, each once."""
+    """The graphs of a net in each phase, or of a solver's nets in theirs. Raises all that is wrong, each once; a net
+    without a layer in any of them is wrong too."""
     if is_solver(text.read(file)):
         settings = train.read(file)
         wanted = [(settings.train_net, Phase.TRAIN, settings.level, settings.stages)]
@@ -64,6 +66,8 @@ def graphs(file: Path, phases: Sequence[Phase]) -> list[Graph]:
         except NktcError as error:
             errors[str(error)] = error
     raise_all([*errors.values()])
+    if built and not any(built):
+        raise NktcError(f"{file} has no layers", help="a net is a list of layer { ... }")
     return built
 
 

@@ -44,7 +44,8 @@ class Span:
 
     def excerpt(self) -> str:
         """The line with a mark under the stretch, as compilers print it; long lines are cut around the stretch."""
-        text = self.source.line(self.line).replace("\t", " ")
+        # A tab would move the mark, and a control character would be the terminal's to act on.
+        text = "".join(c if c.isprintable() else " " for c in self.source.line(self.line))
         start, margin = self.column - 1, 60
         left = max(0, start - margin) if len(text) > 2 * margin else 0
         shown = text[left : left + 2 * margin] if len(text) > 2 * margin else text

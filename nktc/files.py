@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,27 +16,48 @@ from nktc.errors import NktcError
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; on leaving it is flushed to disk and takes the name.
 
-    When the body fails the temporary file goes and `path` keeps what it had. Folders are made. Raises NktcError where
-    the system refuses (no space, no permission).
+    When the body fails the temporary file goes and `path` keeps what it had. Folders are made; a link stays one, and a
+    file keeps its permissions. Raises NktcError where the system refuses (no space, no permission), and for what is
+    there and is no plain file.
     """
-    path = Path(path)
+    target = Path(os.path.realpath(path))
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        make_folder(target.parent)
+        mode = 0o666 & ~_umask()
+        if target.exists():
+            # A folder, and also /dev/null: taking its name would remove a device.
+            if not target.is_file():
+                raise NktcError(f"cannot write {path}: it is {'a folder' if target.is_dir() else 'no plain file'}")
+            mode = stat.S_IMODE(target.stat().st_mode)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.chmod(mode)
+        os.replace(temporary, target)
     except OSError as error:
-        raise NktcError(f"cannot write {path}: {error.strerror or error}") from error
+        # HDF5 puts pages of its own into the message.
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        raise NktcError(f"cannot write {path}: {reason}") from error
     finally:
         if temporary:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are not there. Raises NktcError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        # Not all systems say which of the names is in the way.
+        blocking = next(p for p in (path, *path.parents) if os.path.lexists(p))
+        raise NktcError(f"cannot make the folder {path}: {blocking} is not a folder") from None
+    except OSError as error:
+        raise NktcError(f"cannot make the folder {path}: {error.strerror or error}") from None
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from nktc import data, passes, reader, runs, weights
-from nktc.errors import NktcError
-from nktc.ir import Feed, Graph, Layer, Phase
+from nktc.errors import NktcError, Span
+from nktc.ir import Feed, Graph, Layer, Node, Phase, infer
 from nktc.reader import NetFile
 
 
@@ -18,31 +19,35 @@ def feeds(net: NetFile) -> Callable[[Layer], Feed]:
     return lambda layer: data.describe(layer, net.folder)
 
 
-def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places) -> tuple[Graph, weights.Match]:
-    """The deploy graph of a prototxt with weights from `files`, later ones over earlier ones. Raises NktcError."""
+def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places) -> Graph:
+    """The deploy graph of a prototxt with weights from `files`, later ones over earlier ones; without any where there
+    are no files. Raises NktcError."""
     file = reader.read_net(net)
     graph = reader.build(file, Phase.TEST, feeds=feeds(file))
-    match = weights.Match((), (), ())
+    if not graph.outputs:
+        raise NktcError(f"{net} has no layers in the TEST phase", help="a net is a list of layer { ... }")
     for path in files:
-        graph, match = weights.attach(graph, path)
+        graph, _ = weights.attach(graph, path)
     preprocessing = {}
     for node in graph.sources:
-        found = data.preprocessing(node.layer, places, file.folder)
+        with infer.place(node.type, node.name, partial(_at, node)):
+            found = data.preprocessing(node.layer, places, file.folder)
         if found:
             preprocessing[node.outputs[0].name] = found
     deployed = passes.deploy(graph, preprocessing)
     if deployed is graph:
         deployed = dataclasses.replace(graph, preprocessing=preprocessing)
-    if files and match.missing:
-        missing = ", ".join(match.missing)
-        raise NktcError(f"{files[-1]} has no weights for {missing}", help="give the weights of this very net")
-    return deployed, match
+    missing = dict.fromkeys(p.layer for name, p in deployed.parameters.items() if name not in deployed.arrays)
+    if files and missing:
+        given = " and ".join(map(str, files))
+        raise NktcError(f"{given} has no weights for {', '.join(missing)}", help="give the weights of this very net")
+    return deployed
 
 
 def open_run(folder: str | Path, places: data.Places) -> Graph:
     """The deploy graph of a run with its newest weights. Raises NktcError."""
     run = runs.open_run(folder)
-    return open_model(run.deploy, [run.weights()], places)[0]
+    return open_model(run.deploy, [run.weights()], places)
 
 
 def open_either(
@@ -56,7 +61,12 @@ def open_either(
         return open_run(run, places), _origin(runs.open_run(run).deploy, [weights_file])
     if not net or not files:
         raise NktcError("no trained net is given", help="give --run DIR, or --model NET and --weights W")
-    return open_model(net, files, places)[0], _origin(net, files)
+    return open_model(net, files, places), _origin(net, files)
+
+
+def _at(node: Node, field: str) -> Span | None:
+    """The layer's place, whatever the field: a graph has no finer ones."""
+    return node.at
 
 
 def _origin(net: Path, files: Sequence[str | Path]) -> dict[str, str]:

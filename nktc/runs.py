@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from nktc.errors import NktcError
-from nktc.files import write_text
+from nktc.files import make_folder, write_text
 
 
 @dataclass(frozen=True)
@@ -69,26 +70,33 @@ class Run:
         return self.folder / f"{name}.prototxt"
 
     def record(self, event: str, **facts: Any) -> None:
-        """Append an event to the journal. A line is written whole; a torn last line is passed over by `events`."""
+        """Append an event to the journal. A line is written whole; a torn last line is passed over by `events`. Raises
+        NktcError when it cannot be written."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **facts})
-        with self.journal.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            with self.journal.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise NktcError(f"cannot write {self.journal}: {error.strerror or error}") from None
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The journal's events in order."""
-        if not self.journal.exists():
+        """The journal's events in order; what is no event is passed over."""
+        if not os.path.isfile(self.journal):
             return
-        for line in self.journal.read_text(encoding="utf-8").splitlines():
+        for line in self.journal.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                yield json.loads(line)
+                found = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if isinstance(found, dict) and "event" in found:
+                yield found
 
     def weights(self) -> Path:
         """The newest weights that the run wrote, by its journal. Raises NktcError."""
         saved = [Path(event["weights"]) for event in self.events() if event["event"] == "saved"]
         for path in reversed(saved):
-            for place in (path, self.folder / path, self.snapshots / path.name):
+            # Its own folder first: the run may have been moved, and another may lie where it was.
+            for place in (self.snapshots / path.name, path, self.folder / path):
                 if place.exists():
                     return place
         raise NktcError(
@@ -102,16 +110,21 @@ class Run:
 
 def create(folder: Path | None, name: str, resuming: bool = False) -> Run:
     """A folder for a new run: `folder`, or the first free of runs/NAME, runs/NAME-2, … A folder that holds a run
-    already is taken only to resume it. Raises NktcError."""
+    already is taken only to resume it; one of a run that failed before its first event is free. Raises NktcError."""
     if folder is None:
         names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
         folder = next(path for path in map(Path("runs").joinpath, names) if not path.exists())
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        # A .solverstate names its weights, in UTF-8.
+        raise NktcError(f"the name of the folder {folder} is not UTF-8", help="give another --run-dir") from None
     run = Run(folder)
-    if run.journal.exists() and not resuming:
+    if any(run.events()) and not resuming:
         help = "give another --run-dir, or --snapshot to go on from one of its snapshots"
         raise NktcError(f"{folder} holds a run already", help=help)
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Caffe too finds out before training, not at the first snapshot, that it cannot write.
         run.journal.open("a").close()
     except OSError as error:
@@ -122,6 +135,6 @@ def create(folder: Path | None, name: str, resuming: bool = False) -> Run:
 def open_run(folder: str | Path) -> Run:
     """An existing run. Raises NktcError when the folder is none."""
     run = Run(Path(folder))
-    if not run.deploy.exists():
+    if not os.path.isfile(run.deploy):
         raise NktcError(f"{folder} is not the folder of a run: it has no deploy.prototxt", help="nktc train makes one")
     return run

@@ -81,6 +81,10 @@ class Case:
         """The value that a blob is before any layer works on it in place."""
         return next(name for name in self.graph.values if name.partition("@")[0] == blob)
 
+    def last(self, blob: str) -> str:
+        """The value that a blob is when the net is done."""
+        return next(name for name in reversed(self.graph.values) if name.partition("@")[0] == self.blob(blob))
+
     def run(self, fed: dict[str, np.ndarray]) -> dict[str, Tensor]:
         inputs = [torch.from_numpy(fed[v.name.partition("@")[0]]).requires_grad_() for v in self.graph.inputs]
         values = self.net.values(*inputs)
@@ -108,21 +112,21 @@ def test_values_and_gradients_are_caffes(name: str) -> None:
         case.net.zero_grad()
         values = case.run(fed)
         for blob, array in case.under(f"step{step}/").items():
-            close(values[blob], array, 1e-5, f"step {step}, {blob}")
+            close(values[case.last(blob)], array, 1e-5, f"step {step}, {blob}")
     if name.startswith("dropout_train"):
         blobs, ratio = case.under("blob/"), case.graph.nodes[-1].layer.ratio  # type: ignore[attr-defined]
         given, made = blobs[case.graph.inputs[0].name], values[case.graph.outputs[0].name].detach().numpy()
         assert np.all((made == 0) | np.isclose(made, given / (1 - ratio)))
         return
     for blob, array in case.under("blob/").items():
-        close(values[case.blob(blob)], array, 1e-5, blob)
+        close(values[case.last(blob)], array, 1e-5, blob)
     for key, array in case.under("param_after/").items():
         close(case.held(key), array, 1e-5, f"{key} after")
     if not case.meta["backward"]:
         return
     objective = case.net.loss(values)
     for blob, array in case.under("topdiff/").items():
-        objective = objective + (values[blob] * torch.from_numpy(array)).sum()
+        objective = objective + (values[case.last(blob)] * torch.from_numpy(array)).sum()
     if objective.requires_grad:
         objective.backward()
     for blob, array in case.under("diff/").items():

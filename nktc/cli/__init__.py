@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import os
 import sys
 
 import click
@@ -56,11 +59,18 @@ def nktc() -> None:
 
 def main() -> None:
     """Run the command. What the user can mend prints without a traceback and exits with 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be text that a terminal can show
     try:
         nktc(prog_name="nktc")
     except NktcError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        # What could not be written must not be tried again on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"error: cannot write {error.filename or 'the output'}: {error.strerror}", err=True)
         sys.exit(1)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from nktc.errors import NktcError
+
 device = click.option(
     "--device", default="auto", metavar="DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
 )
@@ -26,5 +28,8 @@ def existing(**more: Any) -> click.Path:
 
 
 def split(names: str | None) -> list[str]:
-    """The names of a comma-separated option."""
-    return [name for name in (names or "").split(",") if name]
+    """The names of --weights, none where it is not given. Raises NktcError where it is given and names none."""
+    found = [name for name in (names or "").split(",") if name]
+    if names is not None and not found:
+        raise NktcError("--weights names no file")
+    return found

@@ -87,9 +87,15 @@ def open_classifier(
 
     Raises NktcError where the model is none that takes one picture and gives one row of scores.
     """
-    if model.suffix == ".onnx":
+    if model.is_dir():
+        if files:
+            help = f"leave --weights out, or give --model {model / 'deploy.prototxt'} with them"
+            raise NktcError(f"the run {model} has its own weights", help=help)
+        graph = models.open_run(model, places)
+    elif model.suffix.lower() == ".onnx":
         return _of_onnx(model, files, backend, options)
-    graph = models.open_run(model, places) if model.is_dir() else models.open_model(model, files, places)[0]
+    else:
+        graph = models.open_model(model, files, places)
     missing = [name for name in graph.parameters if name not in graph.arrays]
     if missing:
         raise NktcError(f"{model} is a net without weights", help="give --weights W, a .caffemodel")
@@ -106,6 +112,8 @@ def _of_onnx(model: Path, files: Sequence[str], backend: str, options: Options) 
         raise NktcError(f"the backend {backend} does not read ONNX files", help="give the net and its weights instead")
     session = OnnxRuntime().open(model, options)
     facts = session.facts()
+    if other := [kind for kind in facts.types if kind != "tensor(float)"]:
+        raise NktcError(f"{model} takes {other[0]}, not tensor(float)", help="export it with inputs of 32-bit floats")
     one = _one(facts.inputs, facts.outputs, model)
     return _classifier(session, one, max(0, one[1][0]), facts.preprocessing.get(one[0]), facts.labels)
 
@@ -119,6 +127,11 @@ def _classifier(
 ) -> Classifier:
     name, (_, channels, height, width), output = one
     assumed = ""
+    if preprocessing is None and not (height and width):
+        raise NktcError(
+            f"the model leaves the size of its pictures open: {name} {times((channels, height, width))}",
+            help="export it with a fixed height and width",
+        )
     if preprocessing is None:
         order = "GRAY" if channels == 1 else "BGR"
         preprocessing = Preprocessing((height, width), order)
@@ -132,10 +145,11 @@ def _classifier(
 def _one(
     inputs: Sequence[tuple[str, Shape]], outputs: Sequence[tuple[str, Shape]], model: Path
 ) -> tuple[str, Shape, str]:
-    """The input that takes a picture, its shape, and the output that scores classes."""
-    if len(inputs) != 1 or len(inputs[0][1]) != 4:
+    """The input that takes a picture, its shape (0 where open), and the output that scores classes."""
+    pictures = [shape for _, shape in inputs if len(shape) == 4 and shape[1] in (1, 3)]
+    if len(inputs) != 1 or not pictures:
         found = ", ".join(f"{name} {times(shape)}" for name, shape in inputs)
-        raise NktcError(f"{model} takes no single picture [n c h w] but {found}")
+        raise NktcError(f"{model} takes no single picture [n c h w] of 1 or 3 channels but {found}")
     rows = [name for name, shape in outputs if len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1))]
     if not rows:
         found = ", ".join(f"{name} {times(shape)}" for name, shape in outputs)

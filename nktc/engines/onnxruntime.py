@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from nktc import export
 from nktc.engines.engine import Options
 from nktc.errors import NktcError
 from nktc.ir import Graph, Preprocessing, Shape
+
+# What it has to say on standard error comes as exceptions too.
+onnxruntime.set_default_logger_severity(4)
 
 
 class OnnxRuntime:
@@ -39,13 +43,15 @@ class OnnxSession:
     def __init__(self, model: bytes | str, options: Options, name: str) -> None:
         wanted = options.device.partition(":")[0]
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3
+        settings.log_severity_level = 4
         settings.intra_op_num_threads = options.threads
         provider = _provider(options.device)
         try:
             self.session = onnxruntime.InferenceSession(model, settings, providers=[provider])
         except Exception as error:  # its errors share no base class but Exception
-            raise NktcError(f"ONNX Runtime refuses {name}: {str(error).splitlines()[0]}") from None
+            help = "give a whole ONNX file of operators that ONNX Runtime has"
+            raise NktcError(f"ONNX Runtime cannot load {name}: {_reason(error)}", help=help) from None
+        self.name = name
         used = self.session.get_providers()[0]
         # It falls back to the CPU in silence; a GPU that was asked for by name is an error instead.
         if wanted == "cuda" and used != "CUDAExecutionProvider":
@@ -58,7 +64,10 @@ class OnnxSession:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
+        try:
+            return dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
+        except Exception as error:
+            raise NktcError(f"ONNX Runtime cannot run {self.name}: {_reason(error)}") from None
 
     def facts(self) -> Facts:
         """What the file says of itself. Raises NktcError where its metadata cannot be read."""
@@ -67,11 +76,12 @@ class OnnxSession:
             packed = json.loads(found.get("nktc.preprocessing", "{}"))
             preprocessing = {name: export.unpack(p) for name, p in packed.items()}
             labels = tuple(map(str, json.loads(found.get("nktc.labels", "[]"))))
-        except (ValueError, KeyError, TypeError) as error:
-            raise NktcError(f"the model's metadata cannot be read: {error}", help="export it again") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NktcError(f"the metadata of {self.name} cannot be read: {error}", help="export it again") from None
         return Facts(
             tuple((x.name, _shape(x.shape)) for x in self.session.get_inputs()),
             tuple((x.name, _shape(x.shape)) for x in self.session.get_outputs()),
+            tuple(x.type for x in self.session.get_inputs()),
             preprocessing,
             labels,
         )
@@ -79,12 +89,22 @@ class OnnxSession:
 
 @dataclass(frozen=True)
 class Facts:
-    """What an ONNX file says of itself: names and shapes (0 where open), and what nktc wrote into its metadata."""
+    """What an ONNX file says of itself: names and shapes (0 where open), the inputs' types as ONNX Runtime writes them,
+    and what nktc wrote into its metadata."""
 
     inputs: tuple[tuple[str, Shape], ...]
     outputs: tuple[tuple[str, Shape], ...]
+    types: tuple[str, ...]
     preprocessing: dict[str, Preprocessing]
     labels: tuple[str, ...]
+
+
+def _reason(error: Exception) -> str:
+    """Its first line, "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from FILE failed:...", without the codes
+    and the file."""
+    line = str(error).splitlines()[0]
+    said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed:)?", "", line)
+    return said.rstrip(". ")
 
 
 def _shape(dims: Sequence[Any]) -> Shape:

@@ -40,6 +40,8 @@ def to_onnx(graph: Graph, origin: Mapping[str, str] | None = None) -> ir.Model:
 
     `origin` goes into the metadata. Raises located NktcErrors where a layer has no ONNX form.
     """
+    if not graph.outputs:
+        raise NktcError(f"{graph.name} computes nothing: it has no layers")
     unknown = [name for name in graph.parameters if name not in graph.arrays]
     if unknown:
         raise NktcError(f"{graph.name} has no weights for {unknown[0]}", help="give its trained weights")

@@ -8,12 +8,13 @@ from nktc.ir import infer, rewrite
 from nktc.ir.definition import definition
 from nktc.ir.feed import Feed, Preprocessing, Transform
 from nktc.ir.graph import Graph, Node
-from nktc.ir.layer import Emitter, Layer, Operand, catalogue
+from nktc.ir.layer import MANY, Emitter, Layer, Operand, catalogue
 from nktc.ir.listing import listing, settings
 from nktc.ir.value import DType, Filler, Parameter, Phase, Shape, Value, Weight, list_shape, size, times
 from nktc.ir.verify import verify
 
 __all__ = [
+    "MANY",
     "DType",
     "Emitter",
     "Feed",

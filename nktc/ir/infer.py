@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from nktc.errors import LayerError, Note, Span
-from nktc.ir.layer import Layer
-from nktc.ir.value import Shape, Value, Weight, list_shape, times
+from nktc.ir.layer import MANY, Layer
+from nktc.ir.value import Shape, Value, Weight, list_shape, size, times
+
+LARGEST = 2**31 - 1
+"""How many numbers a value or a weight can hold: Caffe's limit, and that of runtimes that count in 32 bits."""
 
 Locate = Callable[[str], Span | None]
 """The place of a field of a layer ("kernel_size", "" for the layer itself); None where there is no text."""
@@ -45,18 +48,25 @@ def count_outputs(layer: type[Layer], inputs: int, outputs: int) -> None:
 
 
 def shapes(layer: Layer, inputs: Sequence[Shape]) -> list[Shape]:
-    """The shapes of the outputs. Raises LayerError: what the layer refuses, or an output without elements."""
+    """The shapes of the outputs. Raises LayerError: what the layer refuses, an output without elements, and what is
+    too large for any runtime."""
+    for shape in inputs:
+        _bound("its input is", shape)
     made = [layer.shape(x) for x in inputs] if layer.each else layer.shape(*inputs)
     found = [_one(shape) for shape in made] if isinstance(made, list) else [made]
     for shape in found:
-        if any(size < 1 for size in shape):
+        if any(dim < 1 for dim in shape):
             raise LayerError(f"its output would be {times(shape)}: nothing is left of its input")
+        _bound("its output would be", shape)
     return found
 
 
 def weights(layer: Layer, inputs: Sequence[Shape]) -> dict[str, Weight]:
-    """The layer's weights by name, in the order of Caffe's blobs."""
-    return layer.weights(*(inputs[:1] if layer.each else inputs))
+    """The layer's weights by name, in the order of Caffe's blobs. Raises LayerError for one that is too large."""
+    found = layer.weights(*(inputs[:1] if layer.each else inputs))
+    for name, weight in found.items():
+        _bound(f"its {name} would be", weight.shape)
+    return found
 
 
 def origins(inputs: Sequence[Value], locate_producer: Callable[[str], tuple[str, Span | None] | None]) -> list[Note]:
@@ -70,13 +80,18 @@ def origins(inputs: Sequence[Value], locate_producer: Callable[[str], tuple[str,
     return notes
 
 
+def _bound(what: str, shape: Shape) -> None:
+    if size(shape) > LARGEST:
+        raise LayerError(f"{what} {times(shape)}, more than {LARGEST} numbers")
+
+
 def _one(shape: Shape | list[Shape]) -> Shape:
     assert isinstance(shape, tuple)
     return shape
 
 
 def _range(least: int, most: int | None) -> str:
-    if most is None:
+    if most is None or most >= MANY:
         return f"{least} or more"
     return str(least) if least == most else f"{least} to {most}"
 

@@ -16,6 +16,9 @@ from nktc.ir.value import Shape, Weight
 
 _catalogue: dict[str, type[Layer]] = {}
 
+MANY = 1 << 30
+"""As the most outputs of a type: no limit."""
+
 
 class Operand(Protocol):
     """A tensor of the ONNX graph being written; `shape` is the graph's, known and fixed."""

@@ -29,8 +29,8 @@ class DType(enum.Enum):
 
 @dataclass(frozen=True)
 class Value:
-    """One tensor of the graph. `name` is unique in it: the blob's name, or `blob@layer` for an earlier version of a
-    blob that a later in-place layer overwrites."""
+    """One tensor of the graph. `name` is unique in it: the blob's name, or `blob@layer` for another version of a blob
+    that in-place layers overwrite (see reader.build)."""
 
     name: str
     shape: Shape

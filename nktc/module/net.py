@@ -39,13 +39,16 @@ class Net(nn.Module):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
-        self._homes: dict[str, tuple[dict[str, Any], str]] = {}
-        for parameter in graph.parameters.values():
-            self._register(parameter)
         self._slots = {name: slot for slot, name in enumerate(graph.values)}
-        self._steps = self._prepare()
+        self._entries = [self._slots[v.name] for v in graph.inputs]
         self._wanted = {v.name: self._slots[v.name] for v in graph.outputs}
         self._wanted |= {name: self._slots[name] for name, _ in graph.losses}
+        self._homes: dict[str, tuple[dict[str, Any], str]] = {}
+        self._holders: dict[str, nn.Module] = {}
+        self._steps: list[_Step] = []
+        for parameter in graph.parameters.values():
+            self._register(parameter)
+        self._steps = self._prepare()
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         """`inputs` in the order of graph.inputs -> the graph's outputs and losses by name. The batch (axis 0) may
@@ -109,8 +112,14 @@ class Net(nn.Module):
 
     def _register(self, parameter: Parameter) -> None:
         owner, key = parameter.name.rsplit(".", 1)
-        holder = self._holder(owner.replace(".", "_"))
-        start = torch.zeros(parameter.weight.shape)
+        holder = self._holder(owner)
+        try:
+            start = torch.zeros(parameter.weight.shape)
+        except RuntimeError:
+            size = f"the {key} {times(parameter.weight.shape)}"
+            raise NktcError(
+                f'no memory is left for {size} of layer "{owner}"', at=self.graph.node(parameter.layer).at
+            ) from None
         if parameter.weight.learns:
             holder.register_parameter(key, nn.Parameter(start, requires_grad=parameter.learns))
             self._homes[parameter.name] = (holder._parameters, key)
@@ -118,12 +127,16 @@ class Net(nn.Module):
             holder.register_buffer(key, start)
             self._homes[parameter.name] = (holder._buffers, key)
 
-    def _holder(self, name: str) -> nn.Module:
-        """The submodule that holds one layer's weights; a name that nn.Module itself uses gets an underscore."""
-        name = f"{name}_" if hasattr(nn.Module(), name) or hasattr(Net, name) or name == "graph" else name
-        if name not in self._modules:
-            self.add_module(name, nn.Module())
-        return self.get_submodule(name)
+    def _holder(self, layer: str) -> nn.Module:
+        """The submodule that holds one layer's weights, of its name; a dot becomes an underscore, and a name that this
+        module has already, such as "train", gets one behind."""
+        if layer not in self._holders:
+            name = layer.replace(".", "_")
+            while hasattr(self, name):
+                name += "_"
+            self._holders[layer] = nn.Module()
+            self.add_module(name, self._holders[layer])
+        return self._holders[layer]
 
     def _prepare(self) -> list[_Step]:
         last: dict[int, int] = {}
@@ -153,8 +166,8 @@ class Net(nn.Module):
 
     def _run(self, inputs: tuple[Tensor, ...], free: bool) -> list[Any]:
         values: list[Any] = [None] * len(self._slots)
-        for value, tensor in zip(self.graph.inputs, inputs, strict=True):
-            values[self._slots[value.name]] = tensor
+        for slot, tensor in zip(self._entries, inputs, strict=True):
+            values[slot] = tensor
         for step in self._steps:
             given = [values[slot] for slot in step.inputs]
             for i in step.cut:

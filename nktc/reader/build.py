@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from nktc.errors import LayerError, NktcError, Note, Span, near, raise_all
-from nktc.ir import Feed, Graph, Layer, Node, Parameter, Phase, Value, Weight, infer, size, times
+from nktc.ir import Feed, Graph, Layer, Node, Parameter, Phase, Value, Weight, catalogue, infer, size, times
 from nktc.layers import Input, find
 from nktc.reader.net_file import NetFile, must_exist
 from nktc.reader.state import State, included
@@ -205,15 +205,21 @@ class _Builder:
 
 
 def _versions(layers: Sequence[LayerParameter]) -> list[list[str]]:
-    """The value name of every top: the blob's name for its last version, `blob@layer` for the earlier ones."""
+    """The value name of every top. A blob that in-place layers overwrite has several versions: the last one has the
+    blob's name, or the first where that is fed from outside; the others are `blob@layer`, after their makers."""
     names = _names(layers)
     found = [list(layer.top) for layer in layers]
+    known = catalogue()
+    fed = {top for layer in layers if layer.type in known and known[layer.type].source for top in layer.top}
     latest: dict[str, tuple[int, int]] = {}
     for i, layer in enumerate(layers):
         for j, top in enumerate(layer.top):
             if top in latest and top in layer.bottom:
                 at, slot = latest[top]
-                found[at][slot] = f"{top}@{names[at]}"
+                if top in fed:
+                    found[i][j] = f"{top}@{names[i]}"
+                else:
+                    found[at][slot] = f"{top}@{names[at]}"
             latest[top] = (i, j)
     return found
 

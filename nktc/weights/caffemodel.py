@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from nktc.errors import NktcError, near
-from nktc.files import atomic, read_bytes, write_bytes
+from nktc.files import read_bytes, write_bytes
 from nktc.ir import Graph, definition, times
 from nktc.schema import NetParameter, Phase
 from nktc.weights.blob import array, blob, fit
@@ -39,7 +40,9 @@ def read(path: str | Path) -> dict[str, list[np.ndarray]]:
     message = NetParameter()
     try:
         message.ParseFromString(data)
-        layers: list[Any] = [*message.layer, *message.layers]
+        # The oldest files have each layer inside a connection.
+        old = [layer.layer if layer.HasField("layer") else layer for layer in message.layers]
+        layers: list[Any] = [*message.layer, *old]
         found = {layer.name: [array(b) for b in layer.blobs] for layer in layers if layer.blobs}
     except (DecodeError, NktcError) as error:
         reason = error.message if isinstance(error, NktcError) else "its bytes are no NetParameter"
@@ -109,8 +112,8 @@ def _read_hdf5(path: Path) -> dict[str, list[np.ndarray]]:
             if not isinstance(layers, h5py.Group):
                 raise NktcError(f"{path} has no group /data, so it is no .caffemodel.h5")
             return _blobs(layers, "")
-    except (OSError, RuntimeError) as error:
-        raise NktcError(f"{path} is not a whole HDF5 file: {error}") from None
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise NktcError(f"{path} is not a whole .caffemodel.h5: {error}") from None
 
 
 def _blobs(group: h5py.Group, prefix: str) -> dict[str, list[np.ndarray]]:
@@ -130,8 +133,11 @@ def _number(key: str) -> int:
 
 
 def _write_hdf5(path: Path, graph: Graph, arrays: Mapping[str, np.ndarray]) -> None:
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        for node in graph:
-            group = file.require_group(f"data/{node.name}")
-            for index, name in enumerate(node.weights.values()):
-                group.create_dataset(str(index), data=arrays[name])
+    # In memory first: HDF5 on a full disk prints traces of its own.
+    with io.BytesIO() as memory:
+        with h5py.File(memory, "w") as file:
+            for node in graph:
+                group = file.require_group(f"data/{node.name}")
+                for index, name in enumerate(node.weights.values()):
+                    group.create_dataset(str(index), data=arrays[name])
+        write_bytes(path, memory.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from nktc.errors import NktcError
-from nktc.files import atomic, read_bytes, write_bytes
+from nktc.files import read_bytes, write_bytes
 from nktc.schema import SolverState
 from nktc.weights.blob import array, blob
 from nktc.weights.caffemodel import HDF5_MAGIC
@@ -73,16 +74,18 @@ def _read_hdf5(path: Path) -> State:
                 tuple(np.asarray(values, np.float32) for values in history),
                 int(np.asarray(file["current_step"]).item()) if "current_step" in file else 0,
             )
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise NktcError(f"{path} is not a whole .solverstate.h5: {error}") from None
 
 
 def _write_hdf5(path: Path, state: State) -> None:
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        # Caffe reads arrays of one number and strings of fixed length.
-        file["iter"] = np.array([state.iteration], np.int32)
-        file["learned_net"] = np.bytes_(state.learned_net)
-        file["current_step"] = np.array([state.current_step], np.int32)
-        group = file.require_group("history")
-        for index, values in enumerate(state.history):
-            group.create_dataset(str(index), data=values)
+    with io.BytesIO() as memory:
+        with h5py.File(memory, "w") as file:
+            # Caffe reads arrays of one number and strings of fixed length.
+            file["iter"] = np.array([state.iteration], np.int32)
+            file["learned_net"] = np.bytes_(state.learned_net.encode())
+            file["current_step"] = np.array([state.current_step], np.int32)
+            group = file.require_group("history")
+            for index, values in enumerate(state.history):
+                group.create_dataset(str(index), data=values)
+        write_bytes(path, memory.getvalue())

@@ -39,6 +39,24 @@ def test_the_last_version_of_an_in_place_blob_has_its_name(read, golden):
     )
 
 
+def test_an_input_keeps_its_name_whatever_works_on_it_in_place(read, golden):
+    graph = read("""
+        name: "n"
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 } } }
+        layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 3 } }
+    """)
+    golden(
+        graph,
+        """
+        net n TEST
+          x      f32[2 4] = Input
+          x@relu f32[2 4] = ReLU <- x  # relu
+          y      f32[2 3] = InnerProduct(outputs=3) <- x@relu  # ip
+        """,
+    )
+
+
 @pytest.mark.parametrize(
     ("rule", "phase", "level", "stages", "there"),
     [
