@@ -143,7 +143,12 @@ def preprocessing(layer: Dataset, places: Places, folder: Path) -> Preprocessing
     describe(layer, folder)
     if layer.subtract_mean == "NONE":
         return _preprocessing(layer, find_set(layer.name), _mean(layer, find_set(layer.name), None, places, folder))
-    known, copy, _ = _choose(layer, places)
+    known = find_set(layer.name)
+    try:
+        copy = obtain(known, places)
+    except Missing as error:
+        # A stand-in's mean would be a wrong answer in silence.
+        raise LayerError(f"its mean picture is not known: {error.message}", field="name", help=error.help) from None
     return _preprocessing(layer, known, _mean(layer, known, copy, places, folder))
 
 

@@ -188,8 +188,10 @@ def write_deploy(run: Run, graph: Graph, feeding: Feeding) -> None:
         found = preprocessing.get(layer.top[0]) if layer.type == "Input" else None
         if found:
             layer.transform_param.CopyFrom(_transform(run, found))
-    if graph.labels:
-        files.write_text(run.labels, "".join(f"{label}\n" for label in graph.labels))
+    # A stand-in has names of its own.
+    labels = next((stream.feed.labels for stream in feeding.streams if stream.feed.labels), graph.labels)
+    if labels:
+        files.write_text(run.labels, "".join(f"{label}\n" for label in labels))
         net.label_file = run.labels.name
     files.write_text(run.deploy, text.print_message(net))
 

@@ -203,6 +203,14 @@ def test_stand_in_data_is_loud_at_both_ends_and_in_the_folder(tmp_path):
     assert loud[0] < 2
     assert loud[-1] == len(done.stderr.splitlines()) - 1
     assert "shapes10" in json.loads((tmp_path / "r/environment.json").read_text())["stand_in"][0]
+    assert "airplane" not in (tmp_path / "r/labels.txt").read_text()
+    # The mean of the real data cannot be told from the stand-in's; a run knows its own.
+    weights_file = runs.open_run(tmp_path / "r").weights()
+    model = ("--model", "nets/cifar10_quick/train.prototxt", "--weights", weights_file)
+    refused = nktc("export", "--onnx", tmp_path / "x.onnx", *model, env=offline)
+    assert refused.returncode == 1
+    assert "its mean picture is not known" in refused.stderr
+    assert nktc("export", "--onnx", tmp_path / "x.onnx", "--run", tmp_path / "r", env=offline).returncode == 0
 
 
 def test_missing_data_without_a_stand_in_lists_the_ways_to_provide_it(tmp_path):
