@@ -69,7 +69,7 @@ def _signature(field) -> str:  # type: ignore[no-untyped-def]
         kind = "{ … }"
     else:
         kind = kinds.get(field.type, "?")
-    if field.is_repeated:
+    if schema.has_label(field, "repeated"):
         return f"{field.name}: {kind}, repeated"
     if field.has_default_value:
         default = field.enum_type.values_by_number[field.default_value].name if field.enum_type else field.default_value

@@ -8,3 +8,4 @@ with every protobuf runtime from 5 on. `comment` gives the schema's own words ab
 
 from nktc.schema.comments import comment as comment
 from nktc.schema.messages import *  # noqa: F403
+from nktc.schema.pool import has_label as has_label

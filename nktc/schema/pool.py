@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -38,3 +39,10 @@ def message_class(name: str) -> Any:
 def enum_class(name: str) -> Any:
     """The names and numbers of an enum of the schema."""
     return EnumTypeWrapper(POOL.FindEnumTypeByName(f"{PACKAGE}.{name}"))
+
+
+def has_label(field: FieldDescriptor, label: str) -> bool:
+    """Whether a field is "required" or "repeated"; protobuf 5 has `label`, protobuf 7 only `is_required`."""
+    if hasattr(field, f"is_{label}"):
+        return bool(getattr(field, f"is_{label}"))
+    return bool(getattr(field, "label") == getattr(FieldDescriptor, f"LABEL_{label.upper()}"))  # noqa: B009

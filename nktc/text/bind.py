@@ -9,6 +9,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from nktc.errors import NktcError, Note, Span, near, raise_all
+from nktc.schema import has_label
 from nktc.text.tree import Field, Scalar, Tree
 
 M = TypeVar("M", bound=Message)
@@ -156,18 +157,11 @@ def _unquoted(value: Scalar) -> Scalar:
 def _slots(descriptor: Descriptor) -> tuple[dict[str, Slot], tuple[str, ...]]:
     """What each field of a message takes, by name, and which are required."""
     slots = {field.name: _slot(field) for field in descriptor.fields}
-    return slots, tuple(field.name for field in descriptor.fields if _is(field, "required"))
-
-
-def _is(field: FieldDescriptor, label: str) -> bool:
-    """Whether a field is "required" or "repeated"; protobuf 5 has `label`, protobuf 7 only `is_required`."""
-    if hasattr(field, f"is_{label}"):
-        return bool(getattr(field, f"is_{label}"))
-    return bool(getattr(field, "label") == getattr(FieldDescriptor, f"LABEL_{label.upper()}"))  # noqa: B009
+    return slots, tuple(field.name for field in descriptor.fields if has_label(field, "required"))
 
 
 def _slot(field: FieldDescriptor) -> Slot:
-    repeated = _is(field, "repeated")
+    repeated = has_label(field, "repeated")
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         return Slot(repeated, None, "{ ... }")
     if field.enum_type:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nktc import reader, text
 from nktc.errors import NktcError, Source, Span, near, raise_all
 from nktc.reader import NetFile
-from nktc.schema import NetState, SolverParameter
+from nktc.schema import NetState, SolverParameter, has_label
 
 POLICIES = {
     "fixed": (),
@@ -98,7 +98,7 @@ def _override(message: SolverParameter, override: str) -> None:
     if field.type == field.TYPE_MESSAGE:
         written = f"{key} {value}"
     else:
-        written = f"{key}:[{value}]" if "," in value and field.is_repeated else f"{key}:{value}"
+        written = f"{key}:[{value}]" if "," in value and has_label(field, "repeated") else f"{key}:{value}"
     new = text.bind(text.parse(Source("--set", written)), SolverParameter)
     message.ClearField(key)  # type: ignore[arg-type]
     message.MergeFrom(new)
