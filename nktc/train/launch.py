@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import platform
 import random
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,15 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nktc import __version__, data, files, module, passes, reader, runs, text
+from nktc import data, module, reader, runs
 from nktc.errors import NktcError
-from nktc.ir import Graph, Phase, Preprocessing, definition
+from nktc.ir import Graph, Phase
 from nktc.layers import Dataset
 from nktc.reader import NetFile
 from nktc.runs import Run
-from nktc.schema import TransformationParameter
 from nktc.train import hooks
 from nktc.train.feeding import Feeding, open_feeding
+from nktc.train.folder import describe_run
+from nktc.train.interrupts import interrupts
 from nktc.train.settings import Settings
 from nktc.train.settings import read as read_settings
 from nktc.train.solver import Solver
@@ -78,17 +75,17 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
     net = module.compile(train, seed).to(device)
     test_nets = [module.compile(graph).to(device) for graph in tests]
 
-    run = runs.create(options.run_dir, settings.name, resuming=options.snapshot is not None)
-    stand_in = _stand_in([(train, feeding), *zip(tests, test_feedings, strict=True)])
-    _describe_run(run, settings, train, tests, [feeding, *test_feedings], seed, device, stand_in)
-    prefix = Path(settings.snapshot_prefix) if settings.snapshot_prefix else run.snapshots / settings.name
-    solver = Solver(
-        settings, net, feeding, list(zip(test_nets, test_feedings, strict=True)), prefix=prefix, device=device
-    )
+    solver = Solver(settings, net, feeding, list(zip(test_nets, test_feedings, strict=True)), device=device)
     _start_from(solver, settings, options, console)
 
+    run = runs.create(options.run_dir, settings.name, resuming=options.snapshot is not None)
+    if not settings.snapshot_prefix:
+        solver.prefix = run.snapshots / settings.name
+    stand_in = _stand_in([(train, feeding), *zip(tests, test_feedings, strict=True)])
+    describe_run(run, settings, train, tests, [feeding, *test_feedings], seed, device, stand_in)
+
     batch = train.inputs[0].shape[0] * settings.iter_size if train.inputs and train.inputs[0].shape else 1
-    with _progress(console) as bar, run.log.open("a", encoding="utf-8") as log, _signals(solver):
+    with _progress(console) as bar, run.log.open("a", encoding="utf-8") as log, interrupts(solver):
 
         def write(line: str) -> None:
             log.write(line + "\n")
@@ -144,80 +141,6 @@ def _warn(stand_in: Sequence[str], console: Console) -> None:
         console.print("[bold red]STAND-IN DATA[/]:", escape(message), highlight=False, soft_wrap=True)
 
 
-def _describe_run(
-    run: Run,
-    settings: Settings,
-    train: Graph,
-    tests: Sequence[Graph],
-    feedings: Sequence[Feeding],
-    seed: int,
-    device: torch.device,
-    stand_in: Sequence[str],
-) -> None:
-    """Write everything of a run's folder that is known before training."""
-    files.write_text(run.solver, text.print_message(settings.message))
-    files.write_text(run.net(None), _net_text(settings.train_net))
-    for index, test in enumerate(settings.test_nets):
-        files.write_text(run.net(index), _net_text(test.net))
-    run.write_environment(
-        {
-            "nktc": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "platform": platform.platform(),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
-            "seed": seed,
-            "command": sys.argv,
-            "folder": str(Path.cwd()),
-            "stand_in": list(stand_in),
-        }
-    )
-    graph = tests[0] if tests else train
-    write_deploy(run, graph, feedings[1 if tests else 0])
-
-
-def write_deploy(run: Run, graph: Graph, feeding: Feeding) -> None:
-    """The run's deploy.prototxt with the mean and labels it names; nothing for a net that only computes losses."""
-    preprocessing: dict[str, Preprocessing] = {}
-    for node, stream in zip(graph.sources, feeding.streams, strict=True):
-        if stream.preprocessing:
-            preprocessing[node.outputs[0].name] = stream.preprocessing
-    net = definition(passes.deploy(graph, preprocessing))
-    for layer in net.layer:
-        found = preprocessing.get(layer.top[0]) if layer.type == "Input" else None
-        if found:
-            layer.transform_param.CopyFrom(_transform(run, found))
-    # A stand-in has names of its own.
-    labels = next((stream.feed.labels for stream in feeding.streams if stream.feed.labels), graph.labels)
-    if labels:
-        files.write_text(run.labels, "".join(f"{label}\n" for label in labels))
-        net.label_file = run.labels.name
-    files.write_text(run.deploy, text.print_message(net))
-
-
-def _transform(run: Run, found: Preprocessing) -> TransformationParameter:
-    """The transform_param of an Input that takes pictures so prepared."""
-    message = TransformationParameter()
-    if found.scale != 1:
-        message.scale = found.scale
-    if found.crop:
-        message.crop_size = found.crop
-        message.resize_height, message.resize_width = found.size
-    if found.order == "RGB":
-        message.channel_order = TransformationParameter.RGB
-    if found.mean is not None and found.mean.shape[1:] == (1, 1):
-        message.mean_value.extend(found.mean.ravel().tolist())
-    elif found.mean is not None:
-        data.write_mean(run.mean, found.mean)
-        message.mean_file = run.mean.name
-    return message
-
-
-def _net_text(net: NetFile) -> str:
-    return text.print_tree(net.tree) if net.tree else text.print_message(net.message)
-
-
 def _progress(console: Console) -> Progress:
     """A bar that is there on a terminal only."""
     return Progress(
@@ -232,26 +155,3 @@ def _progress(console: Console) -> Progress:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-
-
-@contextlib.contextmanager
-def _signals(solver: Solver) -> Iterator[None]:
-    """Ctrl-C and SIGTERM: finish the iteration, snapshot, stop; again: stop at once. SIGHUP: snapshot and go on."""
-
-    def stop(number: int, _: object) -> None:
-        if solver.stopping:
-            signal.default_int_handler(number, None)
-        solver.stopping = True
-
-    def snapshot(*_: object) -> None:
-        solver.snapshot_asked = True
-
-    handlers: dict[int, Callable[..., None]] = {signal.SIGINT: stop, signal.SIGTERM: stop}
-    if hasattr(signal, "SIGHUP"):
-        handlers[signal.SIGHUP] = snapshot
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

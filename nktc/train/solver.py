@@ -22,7 +22,8 @@ class Solver:
     """One training run in this process.
 
     `net` and the `tests` (test nets with their feeding) are on `device` already; the test nets hold the training
-    net's tensors. Snapshots go to `prefix`_iter_N. Whoever listens gets every event, in order.
+    net's tensors. Snapshots go to `prefix`_iter_N, snapshot_prefix to begin with. Whoever listens gets every event, in
+    order.
     """
 
     def __init__(
@@ -32,12 +33,12 @@ class Solver:
         feeding: Feeding,
         tests: Sequence[tuple[Net, Feeding]] = (),
         *,
-        prefix: Path,
         hooks: Sequence[Hook] = (),
         device: torch.device | None = None,
     ) -> None:
         self.settings, self.net, self.feeding, self.tests = settings, net, feeding, tests
-        self.prefix, self.hooks = prefix, hooks
+        self.prefix = Path(settings.snapshot_prefix or settings.name)
+        self.hooks = hooks
         self.iteration = 0
         self.stopping = False
         self.snapshot_asked = False

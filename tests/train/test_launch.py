@@ -122,6 +122,16 @@ def test_finetuning_takes_weights_by_name(digits, tmp_path):
     assert float(first.split(" = ")[1]) >= 0.97
 
 
+def test_a_refused_start_leaves_no_run_behind(tmp_path):
+    (tmp_path / "junk.caffemodel").write_bytes(b"junk")
+    base = ("train", "--solver", "solvers/mlp.prototxt", "--run-dir", tmp_path / "r")
+    for more in (("--weights", tmp_path / "junk.caffemodel"), ("--snapshot", tmp_path / "junk.caffemodel")):
+        done = nktc(*base, *more)
+        assert done.returncode == 1
+        assert "is not a whole" in done.stderr
+        assert not (tmp_path / "r").exists()
+
+
 def start(folder: Path, *more: object) -> subprocess.Popen:
     command = ["train", "--solver", "solvers/mlp.prototxt", "--run-dir", folder, "--max-iter", 10**6, *more]
     return subprocess.Popen(

@@ -43,7 +43,7 @@ def open_case(name: str, monkeypatch: pytest.MonkeyPatch, hooks: list, *override
     by_top = {node.outputs[0].name: node for node in graph.sources}
     assert list(by_top) == meta["inputs"]
     streams = [Recorded(golden[f"data/{top}"], settings.iter_size) for top in by_top]
-    solver = Solver(settings, net, train.Feeding(streams), prefix=Path("unused"), hooks=hooks)
+    solver = Solver(settings, net, train.Feeding(streams), hooks=hooks)
     return solver, golden, meta
 
 

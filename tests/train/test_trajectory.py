@@ -37,7 +37,7 @@ def test_the_losses_are_caffes(shared, monkeypatch):
         if isinstance(event, Stepped):
             losses.append(event.loss.item())
 
-    Solver(settings, net, feeding, prefix=Path("unused"), hooks=[hear]).run()
+    Solver(settings, net, feeding, hooks=[hear]).run()
     error = np.abs(np.array(losses) / golden["loss"] - 1)
     assert error[:10].max() <= 2e-5
     assert error[:30].max() <= 2e-3

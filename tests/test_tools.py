@@ -1,0 +1,65 @@
+"""The tools run, and the README speaks of what is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nktc import cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_gpu_check_says_why_it_checked_nothing():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: run tools/gpu_check itself")
+    done = subprocess.run([sys.executable, ROOT / "tools/gpu_check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout.startswith("no check was run: ")
+
+
+@pytest.mark.parametrize("net", ["cifar10_quick", "lenet"])
+def test_the_training_benchmark_compares_with_a_loop_by_hand(net):
+    command = [
+        sys.executable,
+        ROOT / "tools/bench/train.py",
+        "--net",
+        net,
+        "--rounds",
+        "1",
+        "--steps",
+        "1",
+        "--no-data",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()[1:]] == ["by hand", "nktc"]
+
+
+def test_the_readme_knows_every_command_and_every_room():
+    for command in cli.COMMANDS:
+        assert f"`nktc {command}" in README
+    rooms = {path.name for path in (ROOT / "nktc").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    for room in rooms - {"__init__.py", "__main__.py"}:
+        assert re.search(rf"`(nktc/)?{room}/?`", README), room
+
+
+def test_the_readme_names_files_that_exist():
+    for name in re.findall(r"`((?:nets|solvers|tools|tests|docs|proto|nktc)/[\w./]+)`", README):
+        assert (ROOT / name).exists() or list(ROOT.glob(name)), name
+    for name in re.findall(r"\]\((\w[\w./]+)\)", README):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in ROOT.glob("nets/*/train.prototxt")))
+def test_every_net_has_a_solver_and_a_page_with_its_accuracy(name):
+    assert (ROOT / "solvers" / f"{name}.prototxt").exists()
+    page = (ROOT / "nets" / name / "README.md").read_text()
+    assert f"nktc train --solver solvers/{name}.prototxt" in page
+    assert re.search(r"\d\d\.\d+ %", page)
