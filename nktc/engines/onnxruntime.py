@@ -71,8 +71,8 @@ class OnnxSession:
 
     def facts(self) -> Facts:
         """What the file says of itself. Raises NktcError where its metadata cannot be read."""
-        found = self.session.get_modelmeta().custom_metadata_map
         try:
+            found = self.session.get_modelmeta().custom_metadata_map
             packed = json.loads(found.get("nktc.preprocessing", "{}"))
             preprocessing = {name: export.unpack(p) for name, p in packed.items()}
             labels = tuple(map(str, json.loads(found.get("nktc.labels", "[]"))))
@@ -113,7 +113,7 @@ def _shape(dims: Sequence[Any]) -> Shape:
 
 def _provider(device: str) -> Any:
     kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
         raise NktcError(f'unknown device "{device}"', help="the devices are auto, cpu, cuda and cuda:N")
     if kind == "cuda":
         return ("CUDAExecutionProvider", {"device_id": int(number or 0)})

@@ -113,7 +113,7 @@ def unpack(packed: Mapping[str, Any]) -> Preprocessing:
     """The reverse of `pack`."""
     mean = None
     if "mean" in packed:
-        mean = np.frombuffer(base64.b64decode(packed["mean"]), "<f4").reshape(packed["mean_shape"])
+        mean = np.frombuffer(base64.b64decode(packed["mean"]), "<f4").astype(np.float32).reshape(packed["mean_shape"])
     height, width = packed["size"]
     return Preprocessing((height, width), packed["order"], mean, packed["scale"], packed["crop"])
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nktc.ir.graph import Graph
+from nktc.ir.value import Value
 from nktc.schema import LayerParameter, NetParameter
 
 
@@ -14,13 +17,20 @@ def definition(graph: Graph) -> NetParameter:
         net.force_backward = True
     for node in graph:
         layer = net.layer.add()
-        if node.definition is not None:
-            layer.CopyFrom(node.definition)
-            for field in ("include", "exclude", "blobs", "phase"):
-                layer.ClearField(field)
-        else:
-            layer.CopyFrom(LayerParameter(type=node.type))
-            layer.bottom.extend(value.name for value in node.inputs)
-            layer.top.extend(value.name for value in node.outputs)
+        layer.CopyFrom(node.definition or LayerParameter(type=node.type))
+        for field in ("include", "exclude", "blobs", "phase"):
+            layer.ClearField(field)
+        # A rewrite may have connected it otherwise.
+        layer.bottom[:] = _blobs(node.inputs, layer.bottom)
+        layer.top[:] = _blobs(node.outputs, layer.top)
         layer.name = node.name
     return net
+
+
+def _blobs(values: Sequence[Value], said: Sequence[str]) -> list[str]:
+    """The blobs that values are or are versions of; those that are `said` already stay, whatever is in their names."""
+    kept = [*said, *[""] * (len(values) - len(said))]
+    return [
+        blob if value.name == blob or value.name.startswith(f"{blob}@") else value.name.partition("@")[0]
+        for value, blob in zip(values, kept, strict=True)
+    ]

@@ -90,7 +90,7 @@ class Net(nn.Module):
     def share(self, other: Net) -> None:
         """Hold the very tensors of another net wherever both have a parameter of one name. Raises NktcError where
         their shapes differ."""
-        for name in self._homes.keys() & other._homes.keys():
+        for name in (name for name in self._homes if name in other._homes):
             theirs = other.tensor(name)
             home, key = self._homes[name]
             if home[key].shape != theirs.shape:

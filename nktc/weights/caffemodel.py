@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,8 @@ def _blobs(group: h5py.Group, prefix: str) -> dict[str, list[np.ndarray]]:
         found[prefix] = [np.asarray(group[key], np.float32) for key in numbered]
     for key, inner in group.items():
         if isinstance(inner, h5py.Group):
-            found.update(_blobs(inner, f"{prefix}/{key}" if prefix else key))
+            name = os.fsdecode(key)  # a key that is not UTF-8 comes as bytes
+            found.update(_blobs(inner, f"{prefix}/{name}" if prefix else name))
     return found
 
 

@@ -81,9 +81,10 @@ def _read_hdf5(path: Path) -> State:
 def _write_hdf5(path: Path, state: State) -> None:
     with io.BytesIO() as memory:
         with h5py.File(memory, "w") as file:
-            # Caffe reads arrays of one number and strings of fixed length.
+            # Caffe reads arrays of one number, and strings of fixed length up to the zero behind them.
+            learned = state.learned_net.encode()
             file["iter"] = np.array([state.iteration], np.int32)
-            file["learned_net"] = np.bytes_(state.learned_net.encode())
+            file["learned_net"] = np.array(learned, f"S{len(learned) + 1}")
             file["current_step"] = np.array([state.current_step], np.int32)
             group = file.require_group("history")
             for index, values in enumerate(state.history):

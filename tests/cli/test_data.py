@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from nktc.cli.data import command
+from nktc.cli import nktc
 from nktc.data import read_mean
 
 
 def run(*args: object) -> Result:
-    return CliRunner().invoke(command, [str(arg) for arg in args], catch_exceptions=False)
+    return CliRunner().invoke(nktc, ["data", *map(str, args)], catch_exceptions=False)
 
 
 @pytest.fixture

@@ -1,0 +1,129 @@
+"""What is said of a file, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nktc import checking, text
+from nktc.errors import NktcError
+from nktc.ir import Phase
+
+ROOT = Path(__file__).parents[1]
+NET = """name: "n"
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "i" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 4 } }
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(content: str | bytes, name: str = "net.prototxt") -> Path:
+        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+        return Path(name)
+
+    return write
+
+
+def test_a_net_that_is_well(file):
+    report = checking.check(file(NET))
+    assert (report.well, report.exit_code) == (True, 0)
+    assert str(report) == "net.prototxt: ok: TRAIN 2 layers, TEST 2 layers, 16 weights"
+
+
+# Counted by hand: Caffe's own numbers of weights.
+@pytest.mark.parametrize(
+    ("solver", "said"),
+    [
+        ("cifar10_quick", "TRAIN 13 layers, TEST 14 layers, 145,578 weights"),
+        ("digits_quick", "TRAIN 11 layers, TEST 12 layers, 23,638 weights"),
+        ("lenet", "TRAIN 9 layers, TEST 10 layers, 431,080 weights"),
+        ("mlp", "TRAIN 5 layers, TEST 6 layers, 2,410 weights"),
+    ],
+)
+def test_what_ships_is_well(solver, said):
+    for path in (ROOT / f"solvers/{solver}.prototxt", ROOT / f"nets/{solver}/train.prototxt"):
+        assert str(checking.check(path)) == f"{path}: ok: {said}"
+
+
+def test_mistakes_of_both_phases_are_told_once_each(file, golden):
+    report = checking.check(
+        file("""layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "a" type: "ReLu" bottom: "x" top: "a" }
+layer { name: "b" type: "ReLU" bottom: "z" top: "b" include { phase: TRAIN } }
+layer { name: "c" type: "InnerProduct" bottom: "x" top: "c" include { phase: TEST } }
+""")
+    )
+    assert report.exit_code == 1
+    golden(
+        report,
+        """
+        net.prototxt:2:19: error: ReLu "a": unknown layer type "ReLu"
+            2 | layer { name: "a" type: "ReLu" bottom: "x" top: "a" }
+              |                   ^~~~~~~~~~~~
+        help: did you mean "ReLU"?
+        net.prototxt:3:32: error: ReLU "b": its bottom "z" is made by no layer before it
+            3 | layer { name: "b" type: "ReLU" bottom: "z" top: "b" include { phase: TRAIN } }
+              |                                ^~~~~~~~~~~
+        help: a layer before this one has to make it
+        net.prototxt:4:19: error: InnerProduct "c": has no num_output
+            4 | layer { name: "c" type: "InnerProduct" bottom: "x" top: "c" include { phase: TEST } }
+              |                   ^~~~~~~~~~~~~~~~~~~~
+        net.prototxt:1:9: note: its input "x" [2 3] is made here, by "x"
+        help: add num_output: 10 (any number from 1)
+        """,
+    )
+
+
+def test_a_file_that_is_not_there_is_2(tmp_path):
+    for name in ("none", "n" * 300, "\udcff"):
+        report = checking.check(tmp_path / name)
+        assert (report.exit_code, report.well) == (2, False)
+        assert str(report) == f"error: {tmp_path / name} does not exist"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "net.prototxt has no layers"),
+        (b"# nothing\n", "net.prototxt has no layers"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "net.prototxt is a binary file, not a prototxt"),
+        (b'layer { name: "x"', 'the file ends inside layer, whose "}" is missing'),
+    ],
+)
+def test_what_is_no_net_is_1(content, said, file):
+    report = checking.check(file(content))
+    assert report.exit_code == 1
+    assert said in str(report)
+
+
+def test_a_folder_is_1(tmp_path):
+    report = checking.check(tmp_path)
+    assert (report.exit_code, str(report)) == (1, f"error: {tmp_path} is a folder, not a prototxt file")
+
+
+def test_a_solver_is_known_from_a_net_by_its_fields(file):
+    file(NET)
+    solver = file('net: "net.prototxt"\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 10\n', "solver.prototxt")
+    assert str(checking.check(solver)) == "solver.prototxt: ok: TRAIN 2 layers, 16 weights"
+    assert checking.is_solver(text.read(solver))
+    assert not checking.is_solver(text.read("net.prototxt"))
+
+
+def test_a_mistake_in_a_solvers_net_is_told_in_the_net(file):
+    file(NET.replace("InnerProduct", "InnerProdukt"))
+    solver = file('net: "net.prototxt"\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 10\n', "solver.prototxt")
+    report = checking.check(solver)
+    assert report.exit_code == 1
+    assert str(report).startswith('net.prototxt:3:19: error: InnerProdukt "i": unknown layer type "InnerProdukt"\n')
+    assert str(report).endswith('help: did you mean "InnerProduct"?')
+
+
+def test_a_net_of_one_phase_alone_is_well(file):
+    report = checking.check(file(NET.replace("}\n", "include { phase: TRAIN } }\n")))
+    assert str(report) == "net.prototxt: ok: TRAIN 2 layers, TEST 0 layers, 16 weights"
+    with pytest.raises(NktcError, match="has no layers"):
+        checking.graphs(Path("net.prototxt"), [Phase.TEST])
