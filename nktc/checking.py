@@ -11,7 +11,6 @@ from nktc import models, reader, text, train
 from nktc.errors import Errors, NktcError, raise_all
 from nktc.ir import Graph, Phase, size
 from nktc.reader import NetFile
-from nktc.schema import NetParameter, SolverParameter
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def check(file: Path) -> Report:
 def graphs(file: Path, phases: Sequence[Phase]) -> list[Graph]:
     """The graphs of a net in each phase, or of a solver's nets in theirs. Raises all that is wrong, each once; a net
     without a layer in any of them is wrong too."""
-    if is_solver(text.read(file)):
+    if reader.is_solver(text.read(file)):
         settings = train.read(file)
         wanted = [(settings.train_net, Phase.TRAIN, settings.level, settings.stages)]
         wanted += [(test.net, Phase.TEST, test.level, test.stages) for test in settings.test_nets]
@@ -69,13 +68,6 @@ def graphs(file: Path, phases: Sequence[Phase]) -> list[Graph]:
     if built and not any(built):
         raise NktcError(f"{file} has no layers", help="a net is a list of layer { ... }")
     return built
-
-
-def is_solver(tree: text.Tree) -> bool:
-    """Whether a prototxt reads like a solver: more of its fields are a solver's than a net's."""
-    names = [field.name for field in tree.fields]
-    solver, net = (message.DESCRIPTOR.fields_by_name for message in (SolverParameter, NetParameter))
-    return sum(name in solver for name in names) > sum(name in net for name in names)
 
 
 def learned(graph: Graph) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from nktc import data, passes, reader, runs, weights
-from nktc.errors import NktcError, Span
-from nktc.ir import Feed, Graph, Layer, Node, Phase, infer
+from nktc.errors import NktcError
+from nktc.ir import Feed, Graph, Layer, Phase, infer
 from nktc.reader import NetFile
 
 
@@ -30,7 +29,7 @@ def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places
         graph, _ = weights.attach(graph, path)
     preprocessing = {}
     for node in graph.sources:
-        with infer.place(node.type, node.name, partial(_at, node)):
+        with infer.place(node.type, node.name, node.locate):
             found = data.preprocessing(node.layer, places, file.folder)
         if found:
             preprocessing[node.outputs[0].name] = found
@@ -62,11 +61,6 @@ def open_either(
     if not net or not files:
         raise NktcError("no trained net is given", help="give --run DIR, or --model NET and --weights W")
     return open_model(net, files, places), _origin(net, files)
-
-
-def _at(node: Node, field: str) -> Span | None:
-    """The layer's place, whatever the field: a graph has no finer ones."""
-    return node.at
 
 
 def _origin(net: Path, files: Sequence[str | Path]) -> dict[str, str]:

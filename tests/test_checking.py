@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nktc import checking, text
+from nktc import checking, reader, text
 from nktc.errors import NktcError
 from nktc.ir import Phase
 
@@ -109,8 +109,8 @@ def test_a_solver_is_known_from_a_net_by_its_fields(file):
     file(NET)
     solver = file('net: "net.prototxt"\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 10\n', "solver.prototxt")
     assert str(checking.check(solver)) == "solver.prototxt: ok: TRAIN 2 layers, 16 weights"
-    assert checking.is_solver(text.read(solver))
-    assert not checking.is_solver(text.read("net.prototxt"))
+    assert reader.is_solver(text.read(solver))
+    assert not reader.is_solver(text.read("net.prototxt"))
 
 
 def test_a_mistake_in_a_solvers_net_is_told_in_the_net(file):

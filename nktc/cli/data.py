@@ -90,7 +90,7 @@ def convert(
 @click.argument("database", type=options.existing())
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
 def mean(database: Path, output: Path) -> None:
-    """Write the mean image of an LMDB as a .binaryproto and print the mean of each channel."""
+    """Write the mean image of an LMDB or LevelDB as a .binaryproto and print the mean of each channel."""
     image = data.database_mean(database)
     data.write_mean(output, image)
     channels = " ".join(f"{value:.4f}" for value in image.mean(axis=(1, 2), dtype=np.float64))

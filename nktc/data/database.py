@@ -1,4 +1,4 @@
-"""The Data layer: an LMDB of Datum, in the order of its keys, around and around."""
+"""The Data layer: an LMDB or LevelDB of Datum, in the order of its keys, around and around."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nktc.data.backends import Database, backend_of, open_database
 from nktc.data.datum import BadDatum, Record, parse
 from nktc.data.images import ANY
-from nktc.data.lmdb import DATA_FILE, HOW_TO_MAKE_ONE, Database, open_database
-from nktc.data.mean import bad_record, read_mean
+from nktc.data.mean import bad_record, file_mean
 from nktc.data.places import Places
 from nktc.data.stream import Batch, Stream, data_feed, with_tops
 from nktc.data.transform import Pipeline, cropped, mean_of
@@ -38,12 +38,7 @@ def open_stream(
     layer: Data, *, places: Places, folder: Path, seed: int, device: torch.device, tops: int
 ) -> DatabaseStream:
     """The stream of the layer. Raises LayerError. Its order is the database's own."""
-    mean = None
-    if layer.transform.mean_file:
-        try:
-            mean = read_mean(find_file(layer.transform.mean_file, folder))
-        except NktcError as error:
-            raise LayerError(error.message, field="mean_file", help=error.help) from None
+    mean = file_mean(layer.transform, folder)
     return DatabaseStream(layer, folder, mean, seed, device, tops)
 
 
@@ -117,18 +112,12 @@ class DatabaseStream(Stream):
 
 def _open(layer: Data, folder: Path) -> tuple[Path, Database]:
     path = find_file(layer.source_path, folder)
-    if layer.backend != "LMDB":
-        if (path / DATA_FILE).is_file():
-            raise LayerError(
-                f"{path} is an LMDB, backend is {layer.backend}", field="backend", help="add backend: LMDB"
-            )
-        raise LayerError(
-            f"{layer.backend} is not read: no LevelDB library is kept up for today's Python",
-            field="backend",
-            help=f"make an LMDB and set backend: LMDB; {HOW_TO_MAKE_ONE}",
-        )
+    found = backend_of(path)
+    if found and found != layer.backend:
+        kind = "an LMDB" if found == "LMDB" else "a LevelDB"
+        raise LayerError(f"{path} is {kind}, backend is {layer.backend}", field="backend", help=f"set backend: {found}")
     try:
-        return path, open_database(path)
+        return path, open_database(path, layer.backend)
     except NktcError as error:
         raise LayerError(error.message, field="source", help=error.help) from None
 

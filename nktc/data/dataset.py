@@ -14,13 +14,12 @@ from nktc.data import cifar10, digits, mnist, shapes10
 from nktc.data.catalogue import KnownSet, find_set
 from nktc.data.copies import Copy
 from nktc.data.download import DownloadError, download
-from nktc.data.mean import read_mean
+from nktc.data.mean import file_mean
 from nktc.data.order import Order
 from nktc.data.places import DATA, Places, archives, split_root
 from nktc.data.stream import Batch, Stream, data_feed, with_tops
 from nktc.data.transform import Pipeline, cropped, mean_of
 from nktc.errors import LayerError, NktcError
-from nktc.files import find_file
 from nktc.ir import Feed, Preprocessing
 from nktc.layers import Dataset
 
@@ -50,9 +49,15 @@ def find_copy(known: KnownSet, places: Places) -> Copy | None:
 
 
 def obtain(known: KnownSet, places: Places) -> Copy:
-    """The copy on this machine, downloaded if it has to be. Raises Missing."""
+    """The copy on this machine, downloaded if it has to be. Raises Missing, and LayerError where a place that was named
+    for this set does not hold it."""
     if found := find_copy(known, places):
         return found
+    for root in places.roots:
+        name, path = split_root(root)
+        if name == known.name and path.exists():
+            # Named for this very set: going on without it would not be what was asked.
+            raise LayerError(f"{path} does not hold {known.name}", field="name", help=ways(known, places))
     if not places.download:
         raise Missing(known, "it is not on this machine, and downloading is off", ways(known, places))
     try:
@@ -177,12 +182,7 @@ def _mean(layer: Dataset, known: KnownSet, copy: Copy | None, places: Places, fo
             raise LayerError(f"subtract_mean and {other} are both given", field=other, help="keep one of them")
         assert copy is not None, "a set's own mean needs its data"
         return set_mean(known, copy, layer.subtract_mean, places)
-    image = None
-    if transform.mean_file:
-        try:
-            image = read_mean(find_file(transform.mean_file, folder))
-        except NktcError as error:
-            raise LayerError(error.message, field="mean_file", help=error.help) from None
+    image = file_mean(transform, folder)
     return mean_of(transform, known.image, image)
 
 

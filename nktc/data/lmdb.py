@@ -107,6 +107,10 @@ class Database:
             self._marks.append(bytes(key))
 
 
+def is_lmdb(path: Path) -> bool:
+    return (path / DATA_FILE).is_file() or (path.name == DATA_FILE and path.is_file())
+
+
 _open: WeakValueDictionary[tuple[Path, int, int], Database] = WeakValueDictionary()
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from nktc.data.backends import open_database
 from nktc.data.datum import BadDatum, parse
-from nktc.data.lmdb import open_database
 from nktc.data.progress import progress
-from nktc.errors import NktcError
-from nktc.files import read_bytes, write_bytes
-from nktc.ir import times
+from nktc.errors import LayerError, NktcError
+from nktc.files import find_file, read_bytes, write_bytes
+from nktc.ir import Transform, times
 from nktc.schema import BlobProto
 
 TOGETHER = 1000  # records read at a time
@@ -34,6 +34,16 @@ def read_mean(path: Path) -> np.ndarray:
     return values.reshape(shape)
 
 
+def file_mean(transform: Transform, folder: Path) -> np.ndarray | None:
+    """The picture in a transform's mean_file, f32[c h w]; None where it names none. Raises LayerError."""
+    if not transform.mean_file:
+        return None
+    try:
+        return read_mean(find_file(transform.mean_file, folder))
+    except NktcError as error:
+        raise LayerError(error.message, field="mean_file", help=error.help) from None
+
+
 def write_mean(path: Path, mean: np.ndarray) -> None:
     """f32[c h w] into a .binaryproto, with the four old dimensions that every Caffe reads."""
     blob = BlobProto(num=1, channels=mean.shape[0], height=mean.shape[1], width=mean.shape[2])
@@ -42,8 +52,8 @@ def write_mean(path: Path, mean: np.ndarray) -> None:
 
 
 def database_mean(path: Path) -> np.ndarray:
-    """Mean image of an LMDB, f32[c h w], summed in double precision. Raises NktcError for records that cannot
-    be read and for images of different sizes."""
+    """Mean image of an LMDB or LevelDB, f32[c h w], summed in double precision. Raises NktcError for records
+    that cannot be read and for images of different sizes."""
     database = open_database(path)
     total: np.ndarray | None = None
     with progress(f"averaging {path.name}", database.records) as advance:

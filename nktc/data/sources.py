@@ -8,12 +8,11 @@ from typing import Any, Protocol
 import torch
 
 from nktc.data import database, dataset
-from nktc.data.mean import read_mean
+from nktc.data.mean import file_mean
 from nktc.data.places import Places
 from nktc.data.stream import Stream
 from nktc.data.transform import mean_of
-from nktc.errors import LayerError, NktcError
-from nktc.files import find_file
+from nktc.errors import LayerError
 from nktc.ir import Feed, Layer, Preprocessing, times
 from nktc.layers import Data, Dataset, Input
 
@@ -85,12 +84,7 @@ def _of_input(layer: Input, folder: Path) -> Preprocessing | None:
     channels, height, width = shape[1:]
     if transform.crop and (height, width) != (transform.crop, transform.crop):
         raise LayerError(f"crop_size {transform.crop} is not its {height}x{width} shape", field="crop_size")
-    image = None
-    if transform.mean_file:
-        try:
-            image = read_mean(find_file(transform.mean_file, folder))
-        except NktcError as error:
-            raise LayerError(error.message, field="mean_file", help=error.help) from None
+    image = file_mean(transform, folder)
     size = transform.resize if any(transform.resize) else (height, width)
     if image is not None and transform.crop and not any(transform.resize):
         size = (image.shape[1], image.shape[2])  # Caffe crops the mean with the picture, so they are of one size.

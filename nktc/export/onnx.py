@@ -127,7 +127,7 @@ def _write(writer: _Writer, node: Node, graph: Graph) -> None:
     for local, name in node.weights.items():
         held = writer.values[name]
         weights[local] = held if held.shape == own[local].shape else writer.reshaped(held, own[local].shape)
-    with infer.place(node.type, node.name, lambda _: node.at):
+    with infer.place(node.type, node.name, node.locate):
         if node.layer.each:
             made: Any = tuple(node.layer.onnx(writer, x, **weights) for x in inputs)
         else:

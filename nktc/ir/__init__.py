@@ -7,7 +7,7 @@ place that makes one graph from another.
 from nktc.ir import infer, rewrite
 from nktc.ir.definition import definition
 from nktc.ir.feed import Feed, Preprocessing, Transform
-from nktc.ir.graph import Graph, Node
+from nktc.ir.graph import Graph, Locate, Node
 from nktc.ir.layer import MANY, Emitter, Layer, Operand, catalogue
 from nktc.ir.listing import listing, settings
 from nktc.ir.value import DType, Filler, Parameter, Phase, Shape, Value, Weight, list_shape, size, times
@@ -21,6 +21,7 @@ __all__ = [
     "Filler",
     "Graph",
     "Layer",
+    "Locate",
     "Node",
     "Operand",
     "Parameter",

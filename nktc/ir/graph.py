@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,14 +14,22 @@ from nktc.ir.layer import Layer
 from nktc.ir.value import Parameter, Phase, Value
 from nktc.schema import LayerParameter
 
+Locate = Callable[[str], Span | None]
+"""The place of a field of a layer ("kernel_size", "" for the layer itself); None where there is no text."""
+
+
+def nowhere(field: str) -> Span | None:
+    """The `Locate` of what has no text."""
+    return None
+
 
 @dataclass(frozen=True)
 class Node:
     """One layer at work. `weights` maps the layer's own name of a weight to the graph's ("weight" -> "conv1.weight").
 
     `loss_weights` has one factor an output, or is empty; `propagate` tells for each input whether the gradient goes
-    on through it, or is empty for all; `definition` is the layer as the net says it, None where a rewrite made it; `at`
-    is its place in the prototxt, kept through rewrites.
+    on through it, or is empty for all; `definition` is the layer as the net says it, None where a rewrite made it;
+    `locate` finds the layer's fields in the prototxt, and is kept through rewrites.
     """
 
     name: str
@@ -32,7 +40,12 @@ class Node:
     loss_weights: tuple[float, ...] = ()
     propagate: tuple[bool, ...] = ()
     definition: LayerParameter | None = None
-    at: Span | None = None
+    locate: Locate = field(default=nowhere, compare=False)
+
+    @property
+    def at(self) -> Span | None:
+        """The layer's place in the prototxt."""
+        return self.locate("")
 
     @property
     def type(self) -> str:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from nktc.errors import LayerError, Note, Span
+from nktc.ir.graph import Locate
 from nktc.ir.layer import MANY, Layer
 from nktc.ir.value import Shape, Value, Weight, list_shape, size, times
 
 LARGEST = 2**31 - 1
 """How many numbers a value or a weight can hold: Caffe's limit, and that of runtimes that count in 32 bits."""
-
-Locate = Callable[[str], Span | None]
-"""The place of a field of a layer ("kernel_size", "" for the layer itself); None where there is no text."""
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def _input(value: Value, source: Node) -> Node:
     shape: Shape = (1, *value.shape[1:])
     definition = LayerParameter(name=value.name, type="Input", top=[value.name])
     definition.input_param.CopyFrom(InputParameter(shape=[BlobShape(dim=shape)]))
-    return Node(value.name, Input((shape,)), (), (value,), definition=definition, at=source.at)
+    return Node(value.name, Input((shape,)), (), (value,), definition=definition, locate=source.locate)
 
 
 def _softmax(loss: Node, graph: Graph) -> Node:
@@ -72,4 +72,4 @@ def _softmax(loss: Node, graph: Graph) -> Node:
     if layer.axis != 1:
         definition.softmax_param.axis = layer.axis
     output = Value(name, scores.shape, scores.dtype)
-    return Node(name, Softmax(layer.axis), (scores,), (output,), definition=definition, at=loss.at)
+    return Node(name, Softmax(layer.axis), (scores,), (output,), definition=definition, locate=loss.locate)

@@ -4,6 +4,7 @@
 """
 
 from nktc.reader.build import Feeds, build, declared
+from nktc.reader.kind import is_net, is_solver
 from nktc.reader.net_file import NetFile, from_message, from_tree, must_exist, parse_net, read_net
 from nktc.reader.state import State
 from nktc.reader.upgrade import upgrade, upgrade_solver
@@ -16,6 +17,8 @@ __all__ = [
     "declared",
     "from_message",
     "from_tree",
+    "is_net",
+    "is_solver",
     "must_exist",
     "parse_net",
     "read_net",

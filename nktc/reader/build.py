@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from nktc.errors import LayerError, NktcError, Note, Span, near, raise_all
-from nktc.ir import Feed, Graph, Layer, Node, Parameter, Phase, Value, Weight, catalogue, infer, size, times
+from nktc.files import read_bytes
+from nktc.ir import Feed, Graph, Layer, Locate, Node, Parameter, Phase, Value, Weight, catalogue, infer, size, times
 from nktc.layers import Input, find
 from nktc.reader.net_file import NetFile, must_exist
 from nktc.reader.state import State, included
@@ -126,7 +127,7 @@ class _Builder:
         message: LayerParameter,
         inputs: list[Value],
         tops: list[str],
-        locate: infer.Locate,
+        locate: Locate,
     ) -> None:
         kind = find(message.type)
         params = (getattr(message, param) for param in kind.param)
@@ -150,16 +151,14 @@ class _Builder:
             _loss_weights(message, layer),
             _propagate(message),
             message,
-            locate(""),
+            locate,
         )
         self.nodes.append(node)
         for top, value in zip(message.top, outputs, strict=True):
             self.blobs[top] = value
             self.makers[value.name] = (name, locate("name") or locate(""))
 
-    def _hold(
-        self, layer: str, message: LayerParameter, weights: dict[str, Weight], locate: infer.Locate
-    ) -> dict[str, str]:
+    def _hold(self, layer: str, message: LayerParameter, weights: dict[str, Weight], locate: Locate) -> dict[str, str]:
         """Enter a layer's weights as parameters, or find those it shares; returns its names of them to ours."""
         if len(message.param) > len(weights):
             raise LayerError(f"has {len(message.param)} param entries for {len(weights)} weights", field="param")
@@ -254,7 +253,7 @@ def _propagate(message: LayerParameter) -> tuple[bool, ...]:
     return given
 
 
-def _locate(tree: Tree | None, net: NetFile) -> infer.Locate:
+def _locate(tree: Tree | None, net: NetFile) -> Locate:
     """Finds a field in a layer's text: among its own fields, then inside its parameter messages."""
 
     def locate(path: str) -> Span | None:
@@ -276,5 +275,12 @@ def _labels(net: NetFile) -> tuple[str, ...]:
     """The class names of the net's label_file, one a line."""
     if not net.message.label_file:
         return ()
-    path = must_exist(net.message.label_file, net.folder, "label_file", net.span("label_file"))
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    at = net.span("label_file")
+    path = must_exist(net.message.label_file, net.folder, "label_file", at)
+    try:
+        names = read_bytes(path, "label_file").decode()
+    except NktcError as error:
+        raise error.located(at) from None
+    except UnicodeDecodeError:
+        raise NktcError(f"label_file {path} is no text in UTF-8", at=at, help="give one class name a line") from None
+    return tuple(line.strip() for line in names.splitlines() if line.strip())

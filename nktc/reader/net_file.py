@@ -8,6 +8,7 @@ from pathlib import Path
 from nktc import text
 from nktc.errors import NktcError, Source, Span
 from nktc.files import find_file
+from nktc.reader.kind import is_solver
 from nktc.reader.upgrade import upgrade
 from nktc.schema import NetParameter
 
@@ -35,7 +36,10 @@ class NetFile:
 
 def read_net(path: str | Path) -> NetFile:
     """Read a prototxt net. Raises located NktcErrors."""
-    return _bound(text.read(Path(path)), str(path))
+    tree = text.read(path)
+    if is_solver(tree):
+        raise NktcError(f"{path} is a solver, not a net", help="give the net that it names")
+    return _bound(tree, str(path))
 
 
 def parse_net(prototxt: str, name: str = "net.prototxt") -> NetFile:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nktc import data
-from nktc.errors import Span
-from nktc.ir import Graph, Node, infer
+from nktc.ir import Graph, infer
 
 
 @dataclass(frozen=True)
@@ -39,15 +37,10 @@ def open_feeding(graph: Graph, places: data.Places, folder: Path, seed: int, dev
     """Open every data layer of a graph. Raises located LayerErrors, for an Input layer too: nobody feeds it here."""
     streams = []
     for node in graph.sources:
-        with infer.place(node.type, node.name, partial(_at, node)):
+        with infer.place(node.type, node.name, node.locate):
             streams.append(
                 data.open_stream(
                     node.layer, places=places, folder=folder, seed=seed, device=device, tops=len(node.outputs)
                 )
             )
     return Feeding(streams)
-
-
-def _at(node: Node, field: str) -> Span | None:
-    """The layer's place, whatever the field: a graph has no finer ones."""
-    return node.at

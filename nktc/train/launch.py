@@ -67,6 +67,9 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
 
     train = _graph(settings.train_net, Phase.TRAIN, settings.level, settings.stages)
     tests = [_graph(test.net, Phase.TEST, test.level, test.stages) for test in settings.test_nets]
+    for graph in (train, *tests):
+        if not graph.outputs:
+            raise NktcError(f"{graph.name} has no layers in the {graph.phase.name} phase")
     feeding = open_feeding(train, options.places, settings.train_net.folder, seed, device)
     test_feedings = [
         open_feeding(graph, options.places, test.net.folder, seed, device)
@@ -111,6 +114,11 @@ def _graph(net: NetFile, phase: Phase, level: int, stages: Sequence[str]) -> Gra
 def _start_from(solver: Solver, settings: Settings, options: Options, console: Console) -> None:
     if options.snapshot:
         solver.restore(options.snapshot)
+        if solver.iteration >= settings.max_iter:
+            problem = (
+                f"{options.snapshot} was made after {solver.iteration} iterations, max_iter is {settings.max_iter}"
+            )
+            raise NktcError(problem, help="give a larger --max-iter to go on")
         console.print(
             f"Resuming from {options.snapshot}, iteration {solver.iteration}", highlight=False, soft_wrap=True
         )

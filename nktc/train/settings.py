@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,15 +75,20 @@ class Settings:
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     """The settings of a solver file, after `overrides` ("base_lr=0.01"). Raises located NktcErrors."""
-    tree = text.read(Path(path))
-    message = reader.upgrade_solver(text.bind(tree, SolverParameter))
+    tree = text.read(path)
+    if reader.is_net(tree):
+        raise NktcError(f"{path} is a net, not a solver", help='write a solver that names it: net: "FILE"')
+    message = reader.upgrade_solver(text.bind(tree, SolverParameter), tree)
+    places = {field.name: field.extent() for field in tree.fields}
     for override in overrides:
-        _override(message, override)
-    return _Reading(message, tree, Path(path)).settings()
+        key, at = _override(message, override)
+        places[key] = at
+    return _Reading(message, tree, Path(path), places).settings()
 
 
-def _override(message: SolverParameter, override: str) -> None:
-    """Set one field from `key=value`; several values of a repeated field are separated by commas."""
+def _override(message: SolverParameter, override: str) -> tuple[str, Span]:
+    """Set one field from `key=value`; several values of a repeated field are separated by commas. Gives the field, and
+    its place for what is found out later."""
     key, equals, value = override.partition("=")
     source = Source("--set", override)
     fields = SolverParameter.DESCRIPTOR.fields_by_name
@@ -102,6 +108,7 @@ def _override(message: SolverParameter, override: str) -> None:
     new = text.bind(text.parse(Source("--set", written)), SolverParameter)
     message.ClearField(key)  # type: ignore[arg-type]
     message.MergeFrom(new)
+    return key, Span(source, 1, 1, len(override))
 
 
 @dataclass
@@ -111,6 +118,7 @@ class _Reading:
     message: SolverParameter
     tree: text.Tree
     path: Path
+    places: dict[str, Span]
 
     def settings(self) -> Settings:
         s = self.message
@@ -155,8 +163,7 @@ class _Reading:
         )
 
     def _refuse(self, message: str, field: str, help: str = "") -> None:
-        found = self.tree.find(field)
-        at = found.extent() if found else Span(self.tree.span.source, 1, 1)
+        at = self.places.get(field) or Span(self.tree.span.source, 1, 1)
         self.errors.append(NktcError(message, at=at, help=help))
 
     def _check(self) -> None:
@@ -179,6 +186,12 @@ class _Reading:
         if s.regularization_type not in ("L1", "L2"):
             help = "the regularizations are L1 and L2"
             self._refuse(f'unknown regularization_type "{s.regularization_type}"', "regularization_type", help)
+        for field in ("base_lr", "gamma", "power", "momentum", "weight_decay", "clip_gradients"):
+            if not math.isfinite(getattr(s, field)):
+                self._refuse(f"{field} is {getattr(s, field)}", field, "give a number")
+        for field in ("momentum", "weight_decay", "gamma", "base_lr"):
+            if getattr(s, field) < 0:
+                self._refuse(f"{field} is {getattr(s, field):g}", field, "it starts at 0")
         least = {"iter_size": 1, "average_loss": 1, "test_interval": 0, "display": 0, "snapshot": 0}
         least |= {"stepsize": 1} if s.lr_policy in ("step", "sigmoid") and s.HasField("stepsize") else {}
         for field, minimum in least.items():
@@ -241,9 +254,14 @@ class _Reading:
                 return reader.from_tree(place.value, str(self.path))
             value = getattr(self.message, field)
             name = value if isinstance(value, str) else value[index]
-            at = place.extent() if place else None
-            return reader.read_net(reader.must_exist(name, self.path.parent, "net", at))
+            if not name:
+                raise NktcError(f"{field} names no file")
+            found = reader.must_exist(name, self.path.parent, "net")
+            if not found.is_file():
+                raise NktcError(f'net "{name}" is no file')
+            return reader.read_net(found)
         except NktcError as error:
+            error.located(self.places.get(field))
             if not any(str(error) == str(other) for other in self.errors):
                 self.errors.append(error)
             return None

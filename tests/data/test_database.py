@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import small_leveldb
 import torch
 
 from nktc import data, reader
@@ -130,19 +131,51 @@ def test_a_missing_database_is_refused_with_a_way_to_make_one(tmp_path: Path) ->
     )
 
 
-def test_leveldb_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_database_of_the_other_kind_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, [np.zeros((1, 2, 2), np.uint8)])
+    small_leveldb.write_records(tmp_path / "level", [(b"0", pack(np.zeros((1, 2, 2), np.uint8), 0))])
+    for source, mine, kind, its in (("db", "LEVELDB", "an LMDB", "LMDB"), ("level", "LMDB", "a LevelDB", "LEVELDB")):
+        with pytest.raises(LayerError) as refused:
+            describe(Data(source, 2, mine), tmp_path)
+        assert refused.value.field == "backend"
+        assert str(refused.value) == (
+            f"error: {tmp_path / source} is {kind}, backend is {mine}\nhelp: set backend: {its}"
+        )
+        assert describe(Data(source, 2, its), tmp_path).records == 1
+
+
+def test_a_missing_leveldb_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(LayerError) as refused:
-        describe(Data("db", 2, "LEVELDB"), tmp_path)
-    assert refused.value.field == "backend"
+        describe(Data("db", 2), tmp_path)
+    assert refused.value.field == "source"
     assert str(refused.value) == (
-        "error: LEVELDB is not read: no LevelDB library is kept up for today's Python\n"
+        f"error: there is no LevelDB at {tmp_path / 'db'}\n"
         "help: make an LMDB and set backend: LMDB; "
         "nktc data convert TREE OUT.lmdb makes one from folders of images, one folder a class"
     )
-    written(tmp_path, [np.zeros((1, 2, 2), np.uint8)])
+
+
+def test_leveldb_feeds_what_lmdb_feeds(tmp_path: Path) -> None:
+    pictures = [np.random.RandomState(i).randint(0, 256, (3, 6, 6), np.uint8) for i in range(7)]
+    written(tmp_path, pictures)
+    small_leveldb.write_records(tmp_path / "level", ((f"{i:08d}".encode(), pack(p, i)) for i, p in enumerate(pictures)))
+    transform = Transform(crop=4, mirror=True)
+    one, other = (
+        opened(Data(*of, transform, Phase.TRAIN), tmp_path) for of in (("db", 3, "LMDB"), ("level", 3, "LEVELDB"))
+    )
+    assert one.feed == other.feed
+    for k in (4, 0, 1):
+        for mine, theirs in zip(one.batch(k), other.batch(k), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_a_damaged_leveldb_is_the_sources_fault(tmp_path: Path) -> None:
+    folder = small_leveldb.write_records(tmp_path / "db", [(b"0", pack(np.zeros((1, 2, 2), np.uint8), 0))])
+    (folder / "000011.ldb").write_bytes(b"short")
     with pytest.raises(LayerError) as refused:
         describe(Data("db", 2), tmp_path)
-    assert str(refused.value) == f"error: {tmp_path / 'db'} is an LMDB, backend is LEVELDB\nhelp: add backend: LMDB"
+    assert refused.value.field == "source"
+    assert refused.value.message.startswith(f"{folder / '000011.ldb'} is cut off: it has 5 bytes, ")
 
 
 def test_a_mean_file_that_is_missing_or_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -221,6 +221,15 @@ def test_settings_that_cannot_be_are_refused_before_any_data_is_read(layer: Data
     assert (refused.value.field, str(refused.value)) == (field, text)
 
 
+def test_a_place_named_for_a_set_that_does_not_hold_it_is_refused(places: Places, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    named = replace(places, roots=(f"cifar10={tmp_path / 'empty'}",))
+    layer = Dataset("cifar10", 5, Phase.TRAIN, stand_in="shapes10")
+    with pytest.raises(LayerError) as refused:
+        opened(layer, named)
+    assert refused.value.message == f"{tmp_path / 'empty'} does not hold cifar10"
+
+
 def test_two_means_are_refused(places: Places) -> None:
     layer = Dataset("digits", 5, Phase.TRAIN, subtract_mean="IMAGE", transform=Transform(mean_values=(1.0,)))
     with pytest.raises(LayerError) as refused:

@@ -167,3 +167,19 @@ def test_a_loss_counts_once_unless_told_otherwise(read):
 def test_learning_state_is_refused():
     text = 'layer { name: "bn" type: "BatchNorm" bottom: "x" top: "y" param { lr_mult: 1 } }'
     assert "net.prototxt:2:67: error: BatchNorm" in refusal(text)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_label_file_that_is_no_text_is_refused_where_it_is_named(content, tmp_path):
+    labels = tmp_path / "labels"
+    labels.write_bytes(content) if content else labels.mkdir()
+    net = f'label_file: "{labels}"\n' + INPUT
+    with pytest.raises(NktcError) as caught:
+        reader.build(reader.parse_net(net), Phase.TEST)
+    assert str(caught.value).startswith("net.prototxt:1:1: error: label_file ")
+
+
+def test_a_solver_given_as_a_net_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "s.prototxt").write_text('net: "x" base_lr: 1 max_iter: 3')
+    with pytest.raises(NktcError, match=r"s\.prototxt is a solver, not a net"):
+        reader.read_net(tmp_path / "s.prototxt")

@@ -114,6 +114,15 @@ def test_a_resumed_run_goes_on_where_it_was(tmp_path):
         assert all((a == b).all() for a, b in zip(whole[layer], rest[layer], strict=True))
 
 
+def test_a_snapshot_beyond_the_end_is_refused(digits, tmp_path):
+    run, _ = digits
+    state = next(run.snapshots.glob("*.solverstate"))
+    options = ("--snapshot", state, "--max-iter", 100, "--run-dir", tmp_path / "r")
+    done = nktc("train", "--solver", "solvers/digits_quick.prototxt", *options)
+    assert done.returncode == 1
+    assert "was made after 800 iterations, max_iter is 100" in done.stderr
+
+
 def test_finetuning_takes_weights_by_name(digits, tmp_path):
     run, _ = digits
     options = ("--weights", run.weights(), "--max-iter", 1, "--run-dir", tmp_path / "r")

@@ -65,6 +65,31 @@ def test_an_override_of_the_wrong_kind_is_refused_in_its_place(write):
     assert refusal(write(SOLVER), "max_iter=many").startswith("--set:1:10: error: ")
 
 
+def test_a_value_of_an_override_is_blamed_on_it(write):
+    text = refusal(write(SOLVER), "type=Adam")
+    assert text.startswith('--set:1:1: error: solver type "Adam" is not one of SGD\n    1 | type=Adam\n')
+    assert refusal(write(SOLVER), "net=other.prototxt").startswith('--set:1:1: error: net "other.prototxt" does not')
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("base_lr", "nan"), ("base_lr", "inf"), ("momentum", "-1"), ("snapshot", "-1")]
+)
+def test_numbers_out_of_range_are_refused(write, field, value):
+    assert refusal(write(SOLVER), f"{field}={value}").startswith(f"--set:1:1: error: {field} is ")
+
+
+def test_a_net_given_as_a_solver_is_refused_in_one_sentence(write):
+    write(SOLVER)
+    assert refusal("net.prototxt").startswith("error: net.prototxt is a net, not a solver\n")
+
+
+@pytest.mark.parametrize("name", ["folder", "junk"])
+def test_a_net_that_is_no_net_is_refused_where_it_is_named(write, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "junk").write_bytes(bytes(range(256)))
+    assert refusal(write(SOLVER.replace("net.prototxt", name))).startswith("s.prototxt:1:1: error: ")
+
+
 def test_everything_wrong_is_reported_in_one_run(write):
     with pytest.raises(Errors) as caught:
         train.read(write('net: "net.prototxt"\nlr_policy: "stepp"\ntype: "Magic"\n'))

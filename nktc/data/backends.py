@@ -1,0 +1,30 @@
+"""The kinds of database: which of them lies at a path, and opening it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from nktc.data import leveldb, lmdb
+
+
+class Database(Protocol):
+    """Records in the order of their keys."""
+
+    path: Path
+    records: int
+
+    def read(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
+        """Key and value of `count` records from position `first` on, around at the end. Raises NktcError."""
+
+
+def backend_of(path: Path) -> str:
+    """LMDB or LEVELDB, as Caffe calls them; empty for what is neither."""
+    if lmdb.is_lmdb(path):
+        return "LMDB"
+    return "LEVELDB" if leveldb.is_leveldb(path) else ""
+
+
+def open_database(path: Path, backend: str = "") -> Database:
+    """The database at `path`, of the kind that it is unless one is asked for. Raises NktcError."""
+    return leveldb.open_database(path) if (backend or backend_of(path)) == "LEVELDB" else lmdb.open_database(path)
