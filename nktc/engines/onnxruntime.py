@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir
 import onnxruntime
+import torch
 
 from nktc import export
 from nktc.engines.engine import Options
@@ -45,9 +46,9 @@ class OnnxSession:
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4
         settings.intra_op_num_threads = options.threads
-        provider = _provider(options.device)
+        providers = _providers(options.device)
         try:
-            self.session = onnxruntime.InferenceSession(model, settings, providers=[provider])
+            self.session = onnxruntime.InferenceSession(model, settings, providers=providers)
         except Exception as error:  # its errors share no base class but Exception
             help = "give a whole ONNX file of operators that ONNX Runtime has"
             raise NktcError(f"ONNX Runtime cannot load {name}: {_reason(error)}", help=help) from None
@@ -111,10 +112,13 @@ def _shape(dims: Sequence[Any]) -> Shape:
     return tuple(dim if isinstance(dim, int) else 0 for dim in dims)
 
 
-def _provider(device: str) -> Any:
+def _providers(device: str) -> list[Any]:
+    """The providers for a device, the wanted one first; auto takes the GPU where torch finds one."""
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
         raise NktcError(f'unknown device "{device}"', help="the devices are auto, cpu, cuda and cuda:N")
-    if kind == "cuda":
-        return ("CUDAExecutionProvider", {"device_id": int(number or 0)})
-    return "CPUExecutionProvider"
+    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
+        return ["CPUExecutionProvider"]
+    if torch.cuda.is_available():
+        onnxruntime.preload_dlls()  # the CUDA libraries that came with torch
+    return [("CUDAExecutionProvider", {"device_id": int(number or 0)}), "CPUExecutionProvider"]

@@ -36,6 +36,8 @@ class _Step:
 class Net(nn.Module):
     """The module of one graph. Weights are registered as `<layer>.<weight>`, state that does not learn as buffers."""
 
+    _place: Tensor
+
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
@@ -43,6 +45,7 @@ class Net(nn.Module):
         self._entries = [self._slots[v.name] for v in graph.inputs]
         self._wanted = {v.name: self._slots[v.name] for v in graph.outputs}
         self._wanted |= {name: self._slots[name] for name, _ in graph.losses}
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the module
         self._homes: dict[str, tuple[dict[str, Any], str]] = {}
         self._holders: dict[str, nn.Module] = {}
         self._steps: list[_Step] = []
@@ -177,13 +180,14 @@ class Net(nn.Module):
             }
             layer = step.node.layer
             if layer.each:
-                for slot, x in zip(step.outputs, given, strict=True):
-                    values[slot] = layer.forward(x, **weights)
-            elif len(step.outputs) == 1:
-                values[step.outputs[0]] = layer.forward(*given, **weights)
+                made = tuple(layer.forward(x, **weights) for x in given)
             else:
-                for slot, y in zip(step.outputs, layer.forward(*given, **weights), strict=True):
-                    values[slot] = y
+                made = layer.forward(*given, **weights)
+                made = made if isinstance(made, tuple) else (made,)
+            if not given:  # made from nothing, so nothing told the layer where
+                made = tuple(y.to(self._place.device) for y in made)
+            for slot, y in zip(step.outputs, made, strict=True):
+                values[slot] = y
             if free:
                 for slot in step.dead:
                     values[slot] = None

@@ -173,7 +173,7 @@ def test_state_is_a_buffer_that_the_forward_updates(read):
     x = torch.randn(4, 3)
     for _ in range(2):
         net(x)
-    state = dict(net.named_buffers())
+    state = net.state_dict()
     assert list(state) == [f"bn.{name}" for name in ("mean", "variance", "count")]
     assert state["bn.count"].item() == pytest.approx(1 + 0.999)
     torch.testing.assert_close(state["bn.mean"], x.mean(0) * (1 + 0.999))
@@ -304,3 +304,14 @@ def test_a_copy_has_tensors_of_its_own(read):
     assert net.tensor("a.weight").any()
     assert not other(torch.randn(2, 4))["b"].isnan().any()
     assert torch.equal(other.tensor("a.weight"), dict(other.named_parameters())["a.weight"])
+
+
+def test_what_is_made_from_nothing_is_made_where_the_module_is(read):
+    graph = read("""
+        layer { name: "d" type: "DummyData" top: "a" top: "b" dummy_data_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "e" type: "Eltwise" bottom: "a" bottom: "b" top: "y" }
+    """)
+    net = module.compile(graph)
+    assert net()["y"].device == torch.device("cpu")
+    assert net.to("meta")()["y"].device == torch.device("meta")
+    assert list(net.state_dict()) == []
