@@ -93,7 +93,7 @@ class Layer:
     def forward(self, *inputs: Any, **weights: Any) -> Any:
         """torch tensors in, a tensor or a tuple of tensors out; weights come by name. State is updated in place.
         Never rebinds an argument."""
-        raise NotImplementedError(type(self).__name__)
+        raise LayerError("its values come from outside")
 
     def onnx(self, emit: Emitter, *inputs: Any, **weights: Any) -> Any:
         """The same function written with ONNX operators; an Operand, or a tuple of them."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-from nktc.errors import NktcError
+from nktc.errors import LayerError, NktcError
 from nktc.ir import Graph, Node, Preprocessing, Shape, Value, rewrite
 from nktc.layers import Accuracy, EuclideanLoss, Input, Softmax, SoftmaxWithLoss
 from nktc.schema import BlobShape, InputParameter, LayerParameter
@@ -13,20 +14,30 @@ from nktc.schema import BlobShape, InputParameter, LayerParameter
 def deploy(graph: Graph, preprocessing: dict[str, Preprocessing] | None = None) -> Graph:
     """data -> Input of one item, SoftmaxWithLoss(x, label) -> Softmax(x), other losses and accuracies -> nothing.
 
-    `preprocessing` says by input value what a picture goes through. What is computed from labels alone goes too. A
-    graph that is deployed already comes back as it is. Raises NktcError where nothing would be left.
+    A net that is written for its batch, as by a Reshape, keeps it. `preprocessing` says by input value what a picture
+    goes through. What is computed from labels alone goes too. A graph that is deployed already comes back as it is.
+    Raises NktcError where nothing would be left.
     """
     fed = [node for node in graph.sources if not isinstance(node.layer, Input)]
     ends = [node for node in graph if node.layer.loss or isinstance(node.layer, Accuracy)]
     if not fed and not ends:
         return graph
-    known = dict(preprocessing or {})
+    try:
+        return _deployed(graph, fed, ends, preprocessing or {}, batch=1)
+    except LayerError:
+        return _deployed(graph, fed, ends, preprocessing or {}, batch=None)
+
+
+def _deployed(
+    graph: Graph, fed: list[Node], ends: list[Node], known: Mapping[str, Preprocessing], batch: int | None
+) -> Graph:
+    """The deployed graph with that batch, or with its own. Raises LayerError where a layer does not take the batch."""
     nodes: list[Node] = []
     wanted: list[str] = []
     dropped: set[str] = {value.name for node in fed for value in node.outputs}
     for node in graph:
         if node in fed:
-            nodes += [_input(value, node) for value in node.outputs]
+            nodes += [_input(value, node, batch) for value in node.outputs]
         elif isinstance(node.layer, SoftmaxWithLoss):
             softmax = _softmax(node, graph)
             if softmax.inputs[0] not in {n.inputs[0] for n in nodes if isinstance(n.layer, Softmax)}:
@@ -49,12 +60,12 @@ def deploy(graph: Graph, preprocessing: dict[str, Preprocessing] | None = None) 
     smaller = dataclasses.replace(
         smaller, preprocessing={v.name: known[v.name] for v in smaller.inputs if v.name in known}
     )
-    return rewrite.with_batch(smaller, 1)
+    return rewrite.with_batch(smaller, batch) if batch else smaller
 
 
-def _input(value: Value, source: Node) -> Node:
-    """An Input in the place of one top of a data layer."""
-    shape: Shape = (1, *value.shape[1:])
+def _input(value: Value, source: Node, batch: int | None) -> Node:
+    """An Input in the place of one top of a data layer, of that batch, or of its own."""
+    shape: Shape = (batch, *value.shape[1:]) if batch and value.shape else value.shape
     definition = LayerParameter(name=value.name, type="Input", top=[value.name])
     definition.input_param.CopyFrom(InputParameter(shape=[BlobShape(dim=shape)]))
     return Node(value.name, Input((shape,)), (), (value,), definition=definition, locate=source.locate)

