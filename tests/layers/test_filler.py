@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from nktc.errors import Source
 from nktc.ir import Filler
-from nktc.layers import fill
+from nktc.layers import fill, settings
 from nktc.layers.filler import bilinear, fan
+from nktc.schema import FillerParameter
+from nktc.text import bind, parse
 
 
 def drawn(filler: Filler, *shape: int) -> torch.Tensor:
@@ -51,3 +56,22 @@ def test_bilinear_weights_interpolate() -> None:
     square = bilinear((1, 1, 4, 4))[0, 0]
     torch.testing.assert_close(square[0], torch.tensor([1.0, 3.0, 3.0, 1.0]) / 16)
     torch.testing.assert_close(square, square.T)
+
+
+def test_every_filler_draws_as_caffes(shared: Path) -> None:
+    """Moments of weights that Caffe drew, for convolutions, grouped too, inner products and deconvolutions."""
+    cases = json.loads((shared / "goldens/fillers.json").read_text())
+    for case in cases:
+        message = bind(parse(Source("filler", case["filler"])), FillerParameter)
+        filler = settings.filler(message, "weight_filler")
+        made = fill(torch.empty(case["shape"]), filler, torch.Generator().manual_seed(5))
+        spread = max(case["max"] - case["min"], 1e-6)
+        # Two samples of n numbers differ in mean by about spread / sqrt(n), in standard deviation alike.
+        tolerance = 4 * spread / math.sqrt(made.numel()) + 1e-6
+        what = f"{case['filler']} of {case['layer']} {case['shape']}"
+        assert abs(made.mean().item() - case["mean"]) <= tolerance, what
+        assert abs(made.std(correction=0).item() - case["std"]) <= tolerance, what
+        assert abs((made == 0).float().mean().item() - case["zeros"]) <= 3 / math.sqrt(made.numel()), what
+        if filler.type in ("constant", "uniform", "xavier", "bilinear"):  # the others have tails
+            assert abs(made.min().item() - case["min"]) <= 0.03 * spread, what
+            assert abs(made.max().item() - case["max"]) <= 0.03 * spread, what
