@@ -54,7 +54,7 @@ def graphs(file: Path, phases: Sequence[Phase]) -> list[Graph]:
         wanted = [one for one in wanted if one[1] in phases]
     else:
         net = reader.read_net(file)
-        wanted = [(net, phase, 0, ()) for phase in phases]
+        wanted = [(net, phase, None, ()) for phase in phases]
     built: list[Graph] = []
     errors: dict[str, NktcError] = {}
     for one in wanted:
@@ -75,5 +75,5 @@ def learned(graph: Graph) -> int:
     return sum(size(p.weight.shape) for p in graph.parameters.values() if p.weight.learns)
 
 
-def _build(net: NetFile, phase: Phase, level: int, stages: Sequence[str]) -> Graph:
+def _build(net: NetFile, phase: Phase, level: int | None, stages: Sequence[str]) -> Graph:
     return reader.build(net, phase, level=level, stages=stages, feeds=models.feeds(net))

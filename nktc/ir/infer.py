@@ -31,7 +31,7 @@ def count_inputs(layer: type[Layer], inputs: int) -> None:
     """Refuse a wrong number of bottoms."""
     least, most = layer.bottoms()
     if inputs < least or (most is not None and inputs > most):
-        raise LayerError(f"takes {_range(least, most)} {_plural('bottom', most)}, not {inputs}", field="bottom")
+        raise LayerError(f"takes {how_many(least, most)} {_plural('bottom', most)}, not {inputs}", field="bottom")
 
 
 def count_outputs(layer: type[Layer], inputs: int, outputs: int) -> None:
@@ -42,7 +42,7 @@ def count_outputs(layer: type[Layer], inputs: int, outputs: int) -> None:
         return
     least, most = layer.tops
     if not least <= outputs <= most:
-        raise LayerError(f"makes {_range(least, most)} {_plural('top', most)}, not {outputs}", field="top")
+        raise LayerError(f"makes {how_many(least, most)} {_plural('top', most)}, not {outputs}", field="top")
 
 
 def shapes(layer: Layer, inputs: Sequence[Shape]) -> list[Shape]:
@@ -88,7 +88,8 @@ def _one(shape: Shape | list[Shape]) -> Shape:
     return shape
 
 
-def _range(least: int, most: int | None) -> str:
+def how_many(least: int, most: int | None) -> str:
+    """ "2", "1 to 3", "1 or more"."""
     if most is None or most >= MANY:
         return f"{least} or more"
     return str(least) if least == most else f"{least} to {most}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from nktc import schema
 from nktc.errors import LayerError, near
-from nktc.ir import Layer, catalogue
+from nktc.ir import Layer, catalogue, infer
 
 
 def find(type_name: str) -> type[Layer]:
@@ -34,7 +34,9 @@ def explain(name: str) -> str:
     kind = find(name)
     least, most = kind.bottoms()
     lines = [f"{name}: {inspect.cleandoc(kind.__doc__ or '')}", ""]
-    lines.append(f"bottoms: {_range(least, most)}, tops: {'one a bottom' if kind.each else _range(*kind.tops)}")
+    lines.append(
+        f"bottoms: {infer.how_many(least, most)}, tops: {'one a bottom' if kind.each else infer.how_many(*kind.tops)}"
+    )
     extras = [("loss", "its first top is a loss"), ("in_place", "its top may be its bottom")]
     lines += [text for flag, text in extras if getattr(kind, flag)]
     for param in kind.param:
@@ -49,12 +51,6 @@ def explain(name: str) -> str:
 
 def _summary(kind: type[Layer]) -> str:
     return inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
-
-
-def _range(least: int, most: int | None) -> str:
-    if most is None or most >= 1 << 30:
-        return f"{least} or more"
-    return str(least) if least == most else f"{least} to {most}"
 
 
 def _signature(field) -> str:  # type: ignore[no-untyped-def]

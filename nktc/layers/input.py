@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nktc.errors import LayerError
-from nktc.ir import Filler, Layer, Phase, Shape, Transform
+from nktc.ir import MANY, Filler, Layer, Phase, Shape, Transform
 from nktc.layers import settings
 from nktc.layers.filler import fill
 from nktc.schema import (
@@ -30,7 +30,7 @@ def blob_shape(p: BlobShape, field: str = "shape") -> Shape:
     return tuple(p.dim)
 
 
-class Input(Layer, param=("input_param", "transform_param"), tops=(1, 1 << 30), source=True):
+class Input(Layer, param=("input_param", "transform_param"), tops=(1, MANY), source=True):
     """Takes its tops from whoever runs the net. A transform_param tells what a picture goes through to become one."""
 
     shapes: tuple[Shape, ...] = ()
@@ -118,7 +118,7 @@ def batch_size(p: DataParameter | DatasetParameter) -> int:
     return p.batch_size
 
 
-class DummyData(Layer, param="dummy_data_param", tops=(1, 1 << 30)):
+class DummyData(Layer, param="dummy_data_param", tops=(1, MANY)):
     """Makes its tops itself: constants stay, random ones are drawn anew at every forward."""
 
     shapes: tuple[Shape, ...]

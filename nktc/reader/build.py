@@ -32,17 +32,16 @@ def build(
     net: NetFile,
     phase: Phase,
     *,
-    level: int = 0,
+    level: int | None = None,
     stages: Sequence[str] = (),
     feeds: Feeds = declared,
 ) -> Graph:
-    """The graph of a net in a phase. Raises every refusal found, located; layers that depend on a refused one are
+    """The graph of a net in a phase. The net's own state gives the level where none is asked for, and further stages.
+
+    Raises every refusal found, located; layers that depend on a refused one are
     passed over in silence."""
-    message = net.message
-    state = State(phase, level, tuple(stages))
-    if message.HasField("state"):
-        extra = message.state
-        state = State(phase, extra.level if extra.HasField("level") else level, (*stages, *extra.stage))
+    said = net.message.state
+    state = State(phase, said.level if level is None else level, (*said.stage, *stages))
     return _Builder(net, state, feeds).run()
 
 

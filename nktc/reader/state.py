@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nktc.errors import LayerError
 from nktc.ir import Phase
-from nktc.schema import LayerParameter, NetState, NetStateRule
+from nktc.schema import LayerParameter, NetStateRule
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,6 @@ class State:
     phase: Phase
     level: int = 0
     stages: tuple[str, ...] = ()
-
-    def merged(self, state: NetState) -> State:
-        """This state with what a net or solver adds: its phase and level where given, its stages."""
-        phase = Phase(state.phase) if state.HasField("phase") else self.phase
-        level = state.level if state.HasField("level") else self.level
-        return State(phase, level, (*self.stages, *state.stage))
 
 
 def included(layer: LayerParameter, state: State) -> bool:

@@ -107,7 +107,7 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
     return Outcome(run, solver.iteration, solver.stopping, " ".join(stand_in))
 
 
-def _graph(net: NetFile, phase: Phase, level: int, stages: Sequence[str]) -> Graph:
+def _graph(net: NetFile, phase: Phase, level: int | None, stages: Sequence[str]) -> Graph:
     return reader.build(net, phase, level=level, stages=stages, feeds=lambda layer: data.describe(layer, net.folder))
 
 

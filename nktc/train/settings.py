@@ -32,7 +32,7 @@ class TestNet:
 
     net: NetFile
     iterations: int
-    level: int = 0
+    level: int | None = None
     stages: tuple[str, ...] = ()
 
 
@@ -42,7 +42,7 @@ class Settings:
 
     name: str  # of the solver file, without its ending
     train_net: NetFile
-    level: int
+    level: int | None  # None: the net's own
     stages: tuple[str, ...]
     test_nets: tuple[TestNet, ...]
     message: SolverParameter
@@ -131,7 +131,7 @@ class _Reading:
         return Settings(
             name=self.path.stem,
             train_net=train,
-            level=s.train_state.level,
+            level=_level(s.train_state),
             stages=tuple(s.train_state.stage),
             test_nets=tests,
             message=s,
@@ -240,7 +240,7 @@ class _Reading:
             if s.test_iter[i] < 1:
                 self._refuse(f"test_iter is {s.test_iter[i]}", "test_iter", "it starts at 1")
             if net:
-                found.append(TestNet(net, s.test_iter[i], state.level, tuple(state.stage)))
+                found.append(TestNet(net, s.test_iter[i], _level(state), tuple(state.stage)))
         return tuple(found)
 
     def _net(self, field: str, index: int) -> NetFile | None:
@@ -265,3 +265,8 @@ class _Reading:
             if not any(str(error) == str(other) for other in self.errors):
                 self.errors.append(error)
             return None
+
+
+def _level(state: NetState) -> int | None:
+    """The level a state asks for, None where it asks for none."""
+    return state.level if state.HasField("level") else None

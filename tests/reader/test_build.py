@@ -81,6 +81,18 @@ def test_rules_choose_layers(rule, phase, level, stages, there, read):
     assert ("y" in graph.values) is there
 
 
+def test_the_level_asked_for_wins_over_the_nets_own_and_stages_add_up(read):
+    layer = 'layer {{ name: "{0}" type: "ReLU" bottom: "x" top: "{0}" include {{ {1} }} }}'
+    net = (
+        'state { level: 2 stage: "own" }'
+        + INPUT
+        + layer.format("two", "min_level: 2")
+        + layer.format("both", 'stage: "own" stage: "asked"')
+    )
+    assert set(read(net, stages=("asked",)).values) == {"x", "two", "both"}
+    assert set(read(net, level=1).values) == {"x"}
+
+
 def test_a_window_larger_than_its_input_is_refused_at_the_window(golden):
     golden(
         refusal(
