@@ -862,6 +862,16 @@ class LayerParameter(_message.Message):
     TILE_PARAM_FIELD_NUMBER: _builtins.int
     WINDOW_DATA_PARAM_FIELD_NUMBER: _builtins.int
     DATASET_PARAM_FIELD_NUMBER: _builtins.int
+    GROUP_NORM_PARAM_FIELD_NUMBER: _builtins.int
+    LAYER_NORM_PARAM_FIELD_NUMBER: _builtins.int
+    GELU_PARAM_FIELD_NUMBER: _builtins.int
+    SOFTPLUS_PARAM_FIELD_NUMBER: _builtins.int
+    MATMUL_PARAM_FIELD_NUMBER: _builtins.int
+    ATTENTION_PARAM_FIELD_NUMBER: _builtins.int
+    RESIZE_PARAM_FIELD_NUMBER: _builtins.int
+    PIXEL_SHUFFLE_PARAM_FIELD_NUMBER: _builtins.int
+    GLOBAL_POOLING_PARAM_FIELD_NUMBER: _builtins.int
+    POOLING_ND_PARAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What the layer is called; weight files find weights by it."""
     type: _builtins.str
@@ -1100,6 +1110,46 @@ class LayerParameter(_message.Message):
     def dataset_param(self) -> Global___DatasetParameter:
         """Ours: settings of Dataset."""
 
+    @_builtins.property
+    def group_norm_param(self) -> Global___GroupNormParameter:
+        """Ours: settings of GroupNorm."""
+
+    @_builtins.property
+    def layer_norm_param(self) -> Global___LayerNormParameter:
+        """Ours: settings of LayerNorm."""
+
+    @_builtins.property
+    def gelu_param(self) -> Global___GELUParameter:
+        """Ours: settings of GELU."""
+
+    @_builtins.property
+    def softplus_param(self) -> Global___SoftplusParameter:
+        """Ours: settings of Softplus."""
+
+    @_builtins.property
+    def matmul_param(self) -> Global___MatMulParameter:
+        """Ours: settings of MatMul."""
+
+    @_builtins.property
+    def attention_param(self) -> Global___AttentionParameter:
+        """Ours: settings of Attention."""
+
+    @_builtins.property
+    def resize_param(self) -> Global___ResizeParameter:
+        """Ours: settings of Resize."""
+
+    @_builtins.property
+    def pixel_shuffle_param(self) -> Global___PixelShuffleParameter:
+        """Ours: settings of PixelShuffle."""
+
+    @_builtins.property
+    def global_pooling_param(self) -> Global___GlobalPoolingParameter:
+        """Ours: settings of GlobalPooling."""
+
+    @_builtins.property
+    def pooling_nd_param(self) -> Global___PoolingNDParameter:
+        """Ours: settings of PoolingND."""
+
     def __init__(
         self,
         *,
@@ -1164,10 +1214,20 @@ class LayerParameter(_message.Message):
         tile_param: Global___TileParameter | None = ...,
         window_data_param: Global___WindowDataParameter | None = ...,
         dataset_param: Global___DatasetParameter | None = ...,
+        group_norm_param: Global___GroupNormParameter | None = ...,
+        layer_norm_param: Global___LayerNormParameter | None = ...,
+        gelu_param: Global___GELUParameter | None = ...,
+        softplus_param: Global___SoftplusParameter | None = ...,
+        matmul_param: Global___MatMulParameter | None = ...,
+        attention_param: Global___AttentionParameter | None = ...,
+        resize_param: Global___ResizeParameter | None = ...,
+        pixel_shuffle_param: Global___PixelShuffleParameter | None = ...,
+        global_pooling_param: Global___GlobalPoolingParameter | None = ...,
+        pooling_nd_param: Global___PoolingNDParameter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4033,3 +4093,428 @@ class DatasetParameter(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetParameter: _TypeAlias = DatasetParameter  # noqa: Y015
+
+@_typing.final
+class GroupNormParameter(_message.Message):
+    """Ours. GroupNorm: mean 0 and variance 1 in each group of channels of each item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    EPS_FIELD_NUMBER: _builtins.int
+    SCALE_TERM_FIELD_NUMBER: _builtins.int
+    BIAS_TERM_FIELD_NUMBER: _builtins.int
+    group: _builtins.int
+    """Groups that the channels (axis 1) fall into, of equal size."""
+    eps: _builtins.float
+    """Added to the variance before its root."""
+    scale_term: _builtins.bool
+    """A learned factor for each channel, 1 at first."""
+    bias_term: _builtins.bool
+    """A learned bias for each channel, 0 at first."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.int | None = ...,
+        eps: _builtins.float | None = ...,
+        scale_term: _builtins.bool | None = ...,
+        bias_term: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bias_term", b"bias_term", "eps", b"eps", "group", b"group", "scale_term", b"scale_term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias_term", b"bias_term", "eps", b"eps", "group", b"group", "scale_term", b"scale_term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupNormParameter: _TypeAlias = GroupNormParameter  # noqa: Y015
+
+@_typing.final
+class LayerNormParameter(_message.Message):
+    """Ours. LayerNorm: mean 0 and variance 1 over the last axes of each item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    EPS_FIELD_NUMBER: _builtins.int
+    SCALE_TERM_FIELD_NUMBER: _builtins.int
+    BIAS_TERM_FIELD_NUMBER: _builtins.int
+    axis: _builtins.int
+    """First of the axes normalised together; all from it on are, negative from the end."""
+    eps: _builtins.float
+    """Added to the variance before its root."""
+    scale_term: _builtins.bool
+    """A learned factor for each place, 1 at first."""
+    bias_term: _builtins.bool
+    """A learned bias for each place, 0 at first."""
+    def __init__(
+        self,
+        *,
+        axis: _builtins.int | None = ...,
+        eps: _builtins.float | None = ...,
+        scale_term: _builtins.bool | None = ...,
+        bias_term: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "bias_term", b"bias_term", "eps", b"eps", "scale_term", b"scale_term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "bias_term", b"bias_term", "eps", b"eps", "scale_term", b"scale_term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LayerNormParameter: _TypeAlias = LayerNormParameter  # noqa: Y015
+
+@_typing.final
+class GELUParameter(_message.Message):
+    """Ours. GELU: each value times the probability that a normal number is below it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Approximation:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ApproximationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GELUParameter._Approximation.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NONE: GELUParameter._Approximation.ValueType  # 0
+        """By the error function."""
+        TANH: GELUParameter._Approximation.ValueType  # 1
+        """By a hyperbolic tangent, as GPT-2 does."""
+
+    class Approximation(_Approximation, metaclass=_ApproximationEnumTypeWrapper):
+        """How the normal distribution is computed."""
+
+    NONE: GELUParameter.Approximation.ValueType  # 0
+    """By the error function."""
+    TANH: GELUParameter.Approximation.ValueType  # 1
+    """By a hyperbolic tangent, as GPT-2 does."""
+
+    APPROXIMATE_FIELD_NUMBER: _builtins.int
+    approximate: Global___GELUParameter.Approximation.ValueType
+    """How the normal distribution is computed."""
+    def __init__(
+        self,
+        *,
+        approximate: Global___GELUParameter.Approximation.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approximate", b"approximate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approximate", b"approximate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GELUParameter: _TypeAlias = GELUParameter  # noqa: Y015
+
+@_typing.final
+class SoftplusParameter(_message.Message):
+    """Ours. Softplus: log(1 + exp(beta x)) / beta."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BETA_FIELD_NUMBER: _builtins.int
+    beta: _builtins.float
+    """How sharp the bend is, above 0."""
+    def __init__(
+        self,
+        *,
+        beta: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beta", b"beta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beta", b"beta"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SoftplusParameter: _TypeAlias = SoftplusParameter  # noqa: Y015
+
+@_typing.final
+class MatMulParameter(_message.Message):
+    """Ours. MatMul: the product of the last two axes of two blobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSPOSE_A_FIELD_NUMBER: _builtins.int
+    TRANSPOSE_B_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    transpose_a: _builtins.bool
+    """Swaps the last two axes of the first bottom."""
+    transpose_b: _builtins.bool
+    """Swaps the last two axes of the second bottom."""
+    scale: _builtins.float
+    """Factor on the product."""
+    def __init__(
+        self,
+        *,
+        transpose_a: _builtins.bool | None = ...,
+        transpose_b: _builtins.bool | None = ...,
+        scale: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scale", b"scale", "transpose_a", b"transpose_a", "transpose_b", b"transpose_b"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scale", b"scale", "transpose_a", b"transpose_a", "transpose_b", b"transpose_b"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatMulParameter: _TypeAlias = MatMulParameter  # noqa: Y015
+
+@_typing.final
+class AttentionParameter(_message.Message):
+    """Ours. Attention: multi-head scaled dot-product attention with learned projections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_HEADS_FIELD_NUMBER: _builtins.int
+    CAUSAL_FIELD_NUMBER: _builtins.int
+    BIAS_TERM_FIELD_NUMBER: _builtins.int
+    WEIGHT_FILLER_FIELD_NUMBER: _builtins.int
+    BIAS_FILLER_FIELD_NUMBER: _builtins.int
+    DROPOUT_RATIO_FIELD_NUMBER: _builtins.int
+    num_heads: _builtins.int
+    """Heads that the last axis is shared among, equally."""
+    causal: _builtins.bool
+    """A place sees only itself and those before it."""
+    bias_term: _builtins.bool
+    """A learned bias on every projection."""
+    dropout_ratio: _builtins.float
+    """Share of the attention weights dropped in TRAIN, from 0 and below 1."""
+    @_builtins.property
+    def weight_filler(self) -> Global___FillerParameter:
+        """First values of the projections."""
+
+    @_builtins.property
+    def bias_filler(self) -> Global___FillerParameter:
+        """First values of their biases."""
+
+    def __init__(
+        self,
+        *,
+        num_heads: _builtins.int | None = ...,
+        causal: _builtins.bool | None = ...,
+        bias_term: _builtins.bool | None = ...,
+        weight_filler: Global___FillerParameter | None = ...,
+        bias_filler: Global___FillerParameter | None = ...,
+        dropout_ratio: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bias_filler", b"bias_filler", "bias_term", b"bias_term", "causal", b"causal", "dropout_ratio", b"dropout_ratio", "num_heads", b"num_heads", "weight_filler", b"weight_filler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias_filler", b"bias_filler", "bias_term", b"bias_term", "causal", b"causal", "dropout_ratio", b"dropout_ratio", "num_heads", b"num_heads", "weight_filler", b"weight_filler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttentionParameter: _TypeAlias = AttentionParameter  # noqa: Y015
+
+@_typing.final
+class ResizeParameter(_message.Message):
+    """Ours. Resize: brings the axes from 2 on to another size by interpolation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ResizeParameter._Mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NEAREST: ResizeParameter._Mode.ValueType  # 0
+        """The nearest before."""
+        LINEAR: ResizeParameter._Mode.ValueType  # 1
+        """On the line, plane or volume between the neighbours."""
+        CUBIC: ResizeParameter._Mode.ValueType  # 2
+        """On the cubic through four neighbours an axis; two axes only."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """How values between the input's are found."""
+
+    NEAREST: ResizeParameter.Mode.ValueType  # 0
+    """The nearest before."""
+    LINEAR: ResizeParameter.Mode.ValueType  # 1
+    """On the line, plane or volume between the neighbours."""
+    CUBIC: ResizeParameter.Mode.ValueType  # 2
+    """On the cubic through four neighbours an axis; two axes only."""
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    ALIGN_CORNERS_FIELD_NUMBER: _builtins.int
+    mode: Global___ResizeParameter.Mode.ValueType
+    """How values between the input's are found."""
+    align_corners: _builtins.bool
+    """The corner values stay where they are, as Caffe forks' Interp has it; not with NEAREST."""
+    @_builtins.property
+    def size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The new size: one number for all axes, or one for each; not with scale."""
+
+    @_builtins.property
+    def scale(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Factor on the size, rounded down: one for all axes, or one for each."""
+
+    def __init__(
+        self,
+        *,
+        size: _abc.Iterable[_builtins.int] | None = ...,
+        scale: _abc.Iterable[_builtins.float] | None = ...,
+        mode: Global___ResizeParameter.Mode.ValueType | None = ...,
+        align_corners: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["align_corners", b"align_corners", "mode", b"mode"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_corners", b"align_corners", "mode", b"mode", "scale", b"scale", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResizeParameter: _TypeAlias = ResizeParameter  # noqa: Y015
+
+@_typing.final
+class PixelShuffleParameter(_message.Message):
+    """Ours. PixelShuffle: groups of channels become finer rows and columns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPSCALE_FACTOR_FIELD_NUMBER: _builtins.int
+    upscale_factor: _builtins.int
+    """Factor on rows and on columns; its square divides the channels."""
+    def __init__(
+        self,
+        *,
+        upscale_factor: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upscale_factor", b"upscale_factor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upscale_factor", b"upscale_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PixelShuffleParameter: _TypeAlias = PixelShuffleParameter  # noqa: Y015
+
+@_typing.final
+class GlobalPoolingParameter(_message.Message):
+    """Ours. GlobalPooling: one number for all that lies along some axes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _PoolMethod:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GlobalPoolingParameter._PoolMethod.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MAX: GlobalPoolingParameter._PoolMethod.ValueType  # 0
+        """The largest value."""
+        AVE: GlobalPoolingParameter._PoolMethod.ValueType  # 1
+        """The mean."""
+
+    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper):
+        """What the number is."""
+
+    MAX: GlobalPoolingParameter.PoolMethod.ValueType  # 0
+    """The largest value."""
+    AVE: GlobalPoolingParameter.PoolMethod.ValueType  # 1
+    """The mean."""
+
+    POOL_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    NUM_AXES_FIELD_NUMBER: _builtins.int
+    KEEP_AXES_FIELD_NUMBER: _builtins.int
+    pool: Global___GlobalPoolingParameter.PoolMethod.ValueType
+    """What the number is."""
+    axis: _builtins.int
+    """First axis pooled, negative from the end."""
+    num_axes: _builtins.int
+    """How many axes are pooled; -1: all from axis on."""
+    keep_axes: _builtins.bool
+    """Pooled axes stay, of size 1; else they go."""
+    def __init__(
+        self,
+        *,
+        pool: Global___GlobalPoolingParameter.PoolMethod.ValueType | None = ...,
+        axis: _builtins.int | None = ...,
+        num_axes: _builtins.int | None = ...,
+        keep_axes: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "keep_axes", b"keep_axes", "num_axes", b"num_axes", "pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "keep_axes", b"keep_axes", "num_axes", b"num_axes", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GlobalPoolingParameter: _TypeAlias = GlobalPoolingParameter  # noqa: Y015
+
+@_typing.final
+class PoolingNDParameter(_message.Message):
+    """Ours. PoolingND: a window that slides over one, two or three axes behind the channels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _PoolMethod:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PoolingNDParameter._PoolMethod.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MAX: PoolingNDParameter._PoolMethod.ValueType  # 0
+        """The largest value."""
+        AVE: PoolingNDParameter._PoolMethod.ValueType  # 1
+        """The mean, padding counted as Pooling does."""
+
+    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper):
+        """What is written of each window."""
+
+    MAX: PoolingNDParameter.PoolMethod.ValueType  # 0
+    """The largest value."""
+    AVE: PoolingNDParameter.PoolMethod.ValueType  # 1
+    """The mean, padding counted as Pooling does."""
+
+    class _RoundMode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _RoundModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PoolingNDParameter._RoundMode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CEIL: PoolingNDParameter._RoundMode.ValueType  # 0
+        """Up, as in Caffe: the last window may stick out."""
+        FLOOR: PoolingNDParameter._RoundMode.ValueType  # 1
+        """Down."""
+
+    class RoundMode(_RoundMode, metaclass=_RoundModeEnumTypeWrapper):
+        """Which way sizes are rounded."""
+
+    CEIL: PoolingNDParameter.RoundMode.ValueType  # 0
+    """Up, as in Caffe: the last window may stick out."""
+    FLOOR: PoolingNDParameter.RoundMode.ValueType  # 1
+    """Down."""
+
+    POOL_FIELD_NUMBER: _builtins.int
+    KERNEL_SIZE_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    PAD_FIELD_NUMBER: _builtins.int
+    ROUND_MODE_FIELD_NUMBER: _builtins.int
+    pool: Global___PoolingNDParameter.PoolMethod.ValueType
+    """What is written of each window."""
+    round_mode: Global___PoolingNDParameter.RoundMode.ValueType
+    """Which way sizes are rounded."""
+    @_builtins.property
+    def kernel_size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Size of the window: one number for all axes, or one for each."""
+
+    @_builtins.property
+    def stride(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Step of the window, 1 unless given: one number for all axes, or one for each."""
+
+    @_builtins.property
+    def pad(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Padding on both sides, 0 unless given: one number for all axes, or one for each."""
+
+    def __init__(
+        self,
+        *,
+        pool: Global___PoolingNDParameter.PoolMethod.ValueType | None = ...,
+        kernel_size: _abc.Iterable[_builtins.int] | None = ...,
+        stride: _abc.Iterable[_builtins.int] | None = ...,
+        pad: _abc.Iterable[_builtins.int] | None = ...,
+        round_mode: Global___PoolingNDParameter.RoundMode.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "round_mode", b"round_mode"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kernel_size", b"kernel_size", "pad", b"pad", "pool", b"pool", "round_mode", b"round_mode", "stride", b"stride"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolingNDParameter: _TypeAlias = PoolingNDParameter  # noqa: Y015
