@@ -3,71 +3,120 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nktc import models, reader, text, train
-from nktc.errors import Errors, NktcError, raise_all
-from nktc.ir import Graph, Phase, size
+from nktc.errors import Diagnostic, Errors, NktcError, NktcWarning, Span, coded, raise_all, split
+from nktc.ir import Graph, Phase, Shape, size
+from nktc.lint import lint
 from nktc.reader import NetFile
 
 
 @dataclass(frozen=True)
+class Built:
+    """A graph and what it was built of."""
+
+    net: NetFile
+    graph: Graph
+    stages: Sequence[str]
+
+    def __str__(self) -> str:
+        stages = f" (stage {', '.join(self.stages)})" if self.stages else ""
+        return f"{self.graph.phase.name}{stages} {len(self.graph)} layers"
+
+
+@dataclass(frozen=True)
 class Report:
-    """One file's verdict: `graphs` it builds, or the error found; `exit_code` is 0 well, 1 wrong, 2 not there."""
+    """One file's verdict: what it builds, or the error found; `exit_code` is 0 well, 1 wrong, 2 not there. `warnings`
+    are told of what was built."""
 
     file: Path
-    graphs: tuple[Graph, ...] = ()
+    built: tuple[Built, ...] = ()
     error: NktcError | None = None
+    warnings: tuple[NktcWarning, ...] = ()
     exit_code: int = 0
 
     @property
     def well(self) -> bool:
         return self.error is None
 
+    @property
+    def diagnostics(self) -> list[Diagnostic]:
+        """Every error and warning."""
+        return [*(split(self.error) if self.error else ()), *self.warnings]
+
     def __str__(self) -> str:
         if self.error:
             return str(self.error)
-        built = ", ".join(f"{graph.phase.name} {len(graph)} layers" for graph in self.graphs)
-        weights = max((learned(graph) for graph in self.graphs), default=0)
-        return f"{self.file}: ok: {built}, {weights:,} weights"
+        weights = max((learned(one.graph) for one in self.built), default=0)
+        return f"{self.file}: ok: {', '.join(map(str, self.built))}, {weights:,} weights"
+
+    def plain(self) -> dict[str, Any]:
+        """The report as JSON has it; `nktc check --help` tells what is in it."""
+        phases = [
+            {
+                "phase": one.graph.phase.name,
+                "stages": list(one.stages),
+                "layers": len(one.graph),
+                "weights": learned(one.graph),
+            }
+            for one in self.built
+        ]
+        diagnostics = [
+            {
+                "severity": one.severity,
+                "code": one.code,
+                "message": one.message,
+                **_place(one.at),
+                "notes": [{"message": note.message, **_place(note.at)} for note in one.notes],
+                "help": one.help,
+            }
+            for one in self.diagnostics
+        ]
+        return {"file": str(self.file), "ok": self.well, "phases": phases, "diagnostics": diagnostics}
 
 
-def check(file: Path) -> Report:
-    """Parse, build and infer a net, or a solver and its nets, in both phases."""
+def _place(at: Span | None) -> dict[str, Any]:
+    if at is None:
+        return dict.fromkeys(("file", "line", "column", "width"))
+    return {"file": at.source.name, "line": at.line, "column": at.column, "width": at.width}
+
+
+def check(file: Path, shapes: Mapping[str, Shape] = {}, level: int | None = None, stages: Sequence[str] = ()) -> Report:
+    """Parse, build and infer a net, or a solver and its nets, in both phases; see `graphs`."""
     if not os.path.exists(file):
-        return Report(file, error=NktcError(f"{file} does not exist"), exit_code=2)
+        missing = NktcError(f"{file} does not exist", code="file-missing")
+        return Report(file, error=missing, exit_code=2)
     try:
-        return Report(file, tuple(graphs(file, list(Phase))))
-    except NktcError as error:
-        return Report(file, error=error, exit_code=1)
+        built, errors = _build_all(file, list(Phase), shapes, level, stages)
+    except NktcError as stop:
+        built, errors = [], [*split(stop)]
+    warnings = {str(warning): warning for one in built for warning in lint(one.net, one.graph)}.values()
+    if errors:
+        error = errors[0] if len(errors) == 1 else Errors(errors)
+        return Report(file, error=error, warnings=tuple(warnings), exit_code=1)
+    return Report(file, tuple(built), warnings=tuple(warnings))
 
 
-def graphs(file: Path, phases: Sequence[Phase]) -> list[Graph]:
-    """The graphs of a net in each phase, or of a solver's nets in theirs. Raises all that is wrong, each once; a net
-    without a layer in any of them is wrong too."""
-    if reader.is_solver(text.read(file)):
-        settings = train.read(file)
-        wanted = [(settings.train_net, Phase.TRAIN, settings.level, settings.stages)]
-        wanted += [(test.net, Phase.TEST, test.level, test.stages) for test in settings.test_nets]
-        wanted = [one for one in wanted if one[1] in phases]
-    else:
-        net = reader.read_net(file)
-        wanted = [(net, phase, None, ()) for phase in phases]
-    built: list[Graph] = []
-    errors: dict[str, NktcError] = {}
-    for one in wanted:
-        try:
-            built.append(_build(*one))
-        except Errors as several:
-            errors.update((str(error), error) for error in several.errors)
-        except NktcError as error:
-            errors[str(error)] = error
-    raise_all([*errors.values()])
-    if built and not any(built):
-        raise NktcError(f"{file} has no layers", help="a net is a list of layer { ... }")
-    return built
+def graphs(
+    file: Path,
+    phases: Sequence[Phase],
+    shapes: Mapping[str, Shape] = {},
+    level: int | None = None,
+    stages: Sequence[str] = (),
+) -> list[Graph]:
+    """The graphs of a net in each phase, or of a solver's nets in theirs, `shapes` being those that are said of what
+    they are fed (see `models.named`). Raises all that is wrong, each once; a net without a layer in any of them is
+    wrong too.
+
+    Without `stages`, a net that does not build as it is gets each stage that its rules name, until it does. A phase
+    that no rule names, and in which nothing feeds the net, is not one of its phases."""
+    built, errors = _build_all(file, phases, shapes, level, stages)
+    raise_all(errors)
+    return [one.graph for one in built]
 
 
 def learned(graph: Graph) -> int:
@@ -75,5 +124,72 @@ def learned(graph: Graph) -> int:
     return sum(size(p.weight.shape) for p in graph.parameters.values() if p.weight.learns)
 
 
-def _build(net: NetFile, phase: Phase, level: int | None, stages: Sequence[str]) -> Graph:
-    return reader.build(net, phase, level=level, stages=stages, feeds=models.feeds(net))
+@dataclass(frozen=True)
+class _Wanted:
+    net: NetFile
+    phase: Phase
+    level: int | None = None
+    stages: Sequence[str] = ()
+
+    def build(self, shapes: Mapping[str, Shape]) -> Graph:
+        supposed, feeds = models.supposed(self.net, shapes), models.feeds(self.net)
+        return reader.build(self.net, self.phase, level=self.level, stages=self.stages, feeds=feeds, supposed=supposed)
+
+
+def _build_all(
+    file: Path, phases: Sequence[Phase], shapes: Mapping[str, Shape], level: int | None, stages: Sequence[str]
+) -> tuple[list[Built], list[NktcError]]:
+    """What can be built, and what is wrong with the others, each once."""
+    if solver := reader.is_solver(text.read(file)):
+        settings = train.read(file)
+        wanted = [_Wanted(settings.train_net, Phase.TRAIN, settings.level, settings.stages)]
+        wanted += [_Wanted(test.net, Phase.TEST, test.level, test.stages) for test in settings.test_nets]
+        wanted = [one for one in wanted if one.phase in phases]
+    else:
+        net = reader.read_net(file, strict=False)
+        wanted = [_Wanted(net, phase, level, stages) for phase in phases]
+    with coded("input-shape"):
+        shapes = models.named(shapes, [one.net for one in wanted])
+    built: list[Built] = []
+    failed: list[tuple[_Wanted, NktcError]] = []
+    for one in wanted:
+        named = () if solver or stages else _stages(one.net)
+        try:
+            built.append(_first([one, *(replace(one, stages=(stage,)) for stage in named)], shapes))
+        except NktcError as error:
+            failed.append((one, error))
+    errors: dict[str, NktcError] = {}
+    for one, refusal in failed:
+        if solver or not built or not _is_no_phase(one, refusal):
+            errors.update((str(single), single) for single in split(refusal))
+    if built and not errors and not any(len(one.graph) for one in built):
+        help = "a net is a list of layer { ... }"
+        errors["none"] = NktcError(f"{file} has no layers", help=help, code="no-layers")
+    return built, [*errors.values()]
+
+
+def _first(wanted: Sequence[_Wanted], shapes: Mapping[str, Shape]) -> Built:
+    """The first that builds. Raises what is wrong with the very first when none does."""
+    refusals = []
+    for one in wanted:
+        try:
+            return Built(one.net, one.build(shapes), one.stages)
+        except NktcError as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _stages(net: NetFile) -> list[str]:
+    """The stages that the net's rules name."""
+    rules = [rule for layer in net.message.layer for rule in (*layer.include, *layer.exclude)]
+    return list(dict.fromkeys(stage for rule in rules for stage in (*rule.stage, *rule.not_stage)))
+
+
+def _is_no_phase(one: _Wanted, error: NktcError) -> bool:
+    """Whether all that is wrong is that nothing feeds the net, in a phase that it never names."""
+    named = any(
+        rule.HasField("phase") and Phase(rule.phase) is one.phase
+        for layer in one.net.message.layer
+        for rule in layer.include
+    )
+    return not named and all(single.code == "unknown-bottom" for single in split(error))

@@ -8,10 +8,11 @@ without a traceback; any other exception is our bug and prints with one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self, TypeVar
 
 
 @dataclass(frozen=True)
@@ -62,40 +63,61 @@ class Note:
     at: Span | None = None
 
 
-class NktcError(Exception):
-    """Something the user can mend.
+class Diagnostic:
+    """What is said of the user's files.
 
     `message` is one sentence, lower case, no full stop. `at` is the place to blame, `notes` are further places,
-    `help` says what to do.
+    `help` says what to do. `code` is the name of the mistake, which `nktc explain` knows: whatever `nktc check` says
+    has one, what concerns no prototxt (the command line, a device, a weight file) has none.
     """
 
-    def __init__(self, message: str, *, at: Span | None = None, notes: Sequence[Note] = (), help: str = "") -> None:
-        super().__init__(message)
+    severity: ClassVar[str] = "error"
+
+    def __init__(
+        self, message: str, *, at: Span | None = None, notes: Sequence[Note] = (), help: str = "", code: str = ""
+    ) -> None:
         self.message = message
         self.at = at
         self.notes = tuple(notes)
         self.help = help
+        self.code = code
 
     def __str__(self) -> str:
-        lines = [f"{self.at}: error: {self.message}", self.at.excerpt()] if self.at else [f"error: {self.message}"]
+        code = f"  [{self.code}]" if self.code else ""
+        said = f"{self.severity}: {self.message}{code}"
+        lines = [f"{self.at}: {said}", self.at.excerpt()] if self.at else [said]
         lines += [f"{note.at}: note: {note.message}" if note.at else f"note: {note.message}" for note in self.notes]
         if self.help:
             lines.append(f"help: {self.help}")
         return "\n".join(lines)
 
     def located(self, at: Span | None, *notes: Note) -> Self:
-        """This error, at a place unless it already has one, with `notes` added; returns itself to be raised."""
+        """This, at a place unless it already has one, with `notes` added; returns itself to be raised."""
         self.at = self.at or at
         self.notes = (*self.notes, *notes)
         return self
 
 
+D = TypeVar("D", bound=Diagnostic)
+
+
+class NktcError(Diagnostic, Exception):
+    """Something the user can mend."""
+
+
+class NktcWarning(Diagnostic):
+    """Something legal that is hardly meant. It is told, never raised."""
+
+    severity = "warning"
+
+
 class LayerError(NktcError):
     """A layer's rule refuses its settings or its inputs. `field` is the prototxt field to blame, "" for the layer
-    as a whole; a dotted path ("weight_filler.type") names a field of a field."""
+    as a whole; a dotted path ("weight_filler.type") names a field of a field, "bottom[1]" the second of that name,
+    "bottom" the last."""
 
-    def __init__(self, message: str, *, field: str = "", help: str = "") -> None:
-        super().__init__(message, help=help)
+    def __init__(self, message: str, *, field: str = "", help: str = "", code: str = "") -> None:
+        super().__init__(message, help=help, code=code)
         self.field = field
 
 
@@ -110,6 +132,11 @@ class Errors(NktcError):
         return "\n".join(map(str, self.errors))
 
 
+def in_order(found: Iterable[D]) -> list[D]:
+    """What is said of one file in the order of the places; what has no place comes first."""
+    return sorted(found, key=lambda one: (one.at.line, one.at.column) if one.at else (0, 0))
+
+
 def raise_all(errors: Sequence[NktcError]) -> None:
     """Raise what was collected: nothing, the one error itself, or `Errors`."""
     if len(errors) == 1:
@@ -118,9 +145,27 @@ def raise_all(errors: Sequence[NktcError]) -> None:
         raise Errors(errors)
 
 
+def split(error: NktcError) -> tuple[NktcError, ...]:
+    """The single errors in an error."""
+    return error.errors if isinstance(error, Errors) else (error,)
+
+
+@contextmanager
+def coded(code: str) -> Iterator[None]:
+    """An NktcError inside that has no code gets this one; a stage's way to name what its rules refuse."""
+    try:
+        yield
+    except NktcError as error:
+        for one in split(error):
+            one.code = one.code or code
+        raise
+
+
 def near(word: str, known: Iterable[str]) -> str:
-    """'did you mean "x"?' for the known word nearest to `word`; empty when none is near."""
-    known = list(known)
-    lower = {k.lower(): k for k in known}
-    match = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    """'did you mean "x"?' for the known word nearest to `word`, or that is short or long for it; empty when none is."""
+    # What nearly all settings end with says nothing.
+    lower = {k.lower().removesuffix("_param"): k for k in known}
+    said = word.lower().removesuffix("_param")
+    match = difflib.get_close_matches(said, lower, n=1, cutoff=0.7)
+    match += [k for k in lower if min(len(k), len(said)) >= 3 and (k.startswith(said) or said.startswith(k))]
     return f'did you mean "{lower[match[0]]}"?' if match else ""

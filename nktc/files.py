@@ -79,8 +79,8 @@ def read_bytes(path: str | Path, what: str) -> bytes:
         raise NktcError(f"{what} {path} is a folder, not a file") from None
     except FileNotFoundError:
         raise NktcError(f"{what} {path} does not exist") from None
-    except OSError as error:
-        raise NktcError(f"cannot read {what} {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
+        raise NktcError(f"cannot read {what} {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def find_file(name: str, folder: Path) -> Path:
@@ -88,7 +88,7 @@ def find_file(name: str, folder: Path) -> Path:
     directory; where it is in neither, the path beside the text."""
     beside = folder / Path(name).expanduser()
     here = Path(name).expanduser()
-    return here if here.exists() and not beside.exists() else beside
+    return here if os.path.exists(here) and not os.path.exists(beside) else beside
 
 
 def _umask() -> int:

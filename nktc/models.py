@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from nktc import data, passes, reader, runs, weights
-from nktc.errors import NktcError
-from nktc.ir import Feed, Graph, Layer, Phase, infer
+from nktc.errors import NktcError, near
+from nktc.ir import Feed, Graph, Layer, Phase, Shape, catalogue, infer
 from nktc.reader import NetFile
 
 
@@ -18,12 +18,31 @@ def feeds(net: NetFile) -> Callable[[Layer], Feed]:
     return lambda layer: data.describe(layer, net.folder)
 
 
+def supposed(net: NetFile, shapes: Mapping[str, Shape]) -> Callable[[Layer, Sequence[str]], Feed | None]:
+    """What the data layers of a net that is only looked at are taken to feed, their files there or not."""
+    return lambda layer, tops: data.supposed(layer, net.folder, tops, shapes)
+
+
+def named(shapes: Mapping[str, Shape], nets: Sequence[NetFile]) -> dict[str, Shape]:
+    """Shapes of --input-shape by the blob they are for; that of no name is for the first blob that is fed. Raises
+    NktcError for a blob that is fed in none of the nets."""
+    known = catalogue()
+    layers = [layer for net in nets for layer in net.message.layer if layer.type in known]
+    fed = list(dict.fromkeys(top for layer in layers if known[layer.type].source for top in layer.top))
+    for name in shapes:
+        if name not in fed and (name or not fed):
+            what = f'names "{name}", which nothing feeds' if name else "is given, and the net is fed nothing"
+            help = near(name, fed) or (f"what is fed is {', '.join(fed)}" if fed else "")
+            raise NktcError(f"--input-shape {what}", help=help)
+    return {name or fed[0]: shape for name, shape in shapes.items()}
+
+
 def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places) -> Graph:
     """The deploy graph of a prototxt with weights from `files`, later ones over earlier ones; without any where there
     are no files. Raises NktcError."""
     file = reader.read_net(net)
     graph = reader.build(file, Phase.TEST, feeds=feeds(file))
-    if not graph.outputs:
+    if not graph:
         raise NktcError(f"{net} has no layers in the TEST phase", help="a net is a list of layer { ... }")
     for path in files:
         graph, _ = weights.attach(graph, path)

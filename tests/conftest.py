@@ -75,5 +75,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             indent = match.group(1) if match else ""
             body = textwrap.indent(found, indent)
             tail = expected[len(expected.rstrip(" ")) :]
-            source = source.replace(f'"""{expected}"""', f'"""\n{body}\n{tail}"""')
+            # Tests run in the order of the file, so of several equal texts the first is this one.
+            source = source.replace(f'"""{expected}"""', f'"""\n{body}\n{tail}"""', 1)
         path.write_text(source)

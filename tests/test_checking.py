@@ -46,7 +46,9 @@ def test_a_net_that_is_well(file):
 )
 def test_what_ships_is_well(solver, said):
     for path in (ROOT / f"solvers/{solver}.prototxt", ROOT / f"nets/{solver}/train.prototxt"):
-        assert str(checking.check(path)) == f"{path}: ok: {said}"
+        report = checking.check(path)
+        assert str(report) == f"{path}: ok: {said}"
+        assert report.warnings == ()
 
 
 def test_mistakes_of_both_phases_are_told_once_each(file, golden):
@@ -61,28 +63,58 @@ layer { name: "c" type: "InnerProduct" bottom: "x" top: "c" include { phase: TES
     golden(
         report,
         """
-        net.prototxt:2:19: error: ReLu "a": unknown layer type "ReLu"
+        net.prototxt:2:19: error: ReLu "a": unknown layer type "ReLu"  [unknown-type]
             2 | layer { name: "a" type: "ReLu" bottom: "x" top: "a" }
               |                   ^~~~~~~~~~~~
         help: did you mean "ReLU"?
-        net.prototxt:3:32: error: ReLU "b": its bottom "z" is made by no layer before it
+        net.prototxt:3:32: error: ReLU "b": its bottom "z" is made by no layer before it  [unknown-bottom]
             3 | layer { name: "b" type: "ReLU" bottom: "z" top: "b" include { phase: TRAIN } }
               |                                ^~~~~~~~~~~
         help: a layer before this one has to make it
-        net.prototxt:4:19: error: InnerProduct "c": has no num_output
+        net.prototxt:4:19: error: InnerProduct "c": has no num_output  [setting]
             4 | layer { name: "c" type: "InnerProduct" bottom: "x" top: "c" include { phase: TEST } }
               |                   ^~~~~~~~~~~~~~~~~~~~
-        net.prototxt:1:9: note: its input "x" [2 3] is made here, by "x"
         help: add num_output: 10 (any number from 1)
         """,
     )
+
+
+def test_mistakes_of_the_text_and_of_the_net_are_told_together_also_through_a_solver(file):
+    file(NET.replace("num_output", "num_outputs") + 'layer { name: "r" type: "Relu" bottom: "x" top: "r" }\n')
+    solver = file('net: "net.prototxt"\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 10\n', "solver.prototxt")
+    for path in (Path("net.prototxt"), solver):
+        assert [one.code for one in checking.check(path).diagnostics] == ["unknown-field", "unknown-type"]
+
+
+def test_a_report_as_json_has_every_error_and_warning_with_its_place(file):
+    twice = 'layer { name: "i" type: "ReLU" bottom: "y" top: "r" }\n'
+    report = checking.check(file(NET + twice)).plain()
+    assert (report["file"], report["ok"]) == ("net.prototxt", True)
+    assert report["phases"] == [
+        {"phase": phase, "stages": [], "layers": 3, "weights": 16} for phase in ("TRAIN", "TEST")
+    ]
+    (warning,) = report["diagnostics"]
+    assert warning == {
+        "severity": "warning",
+        "code": "same-name",
+        "message": 'two layers are called "i"',
+        "file": "net.prototxt",
+        "line": 4,
+        "column": 9,
+        "width": 9,
+        "notes": [{"message": "the first is here", "file": "net.prototxt", "line": 3, "column": 9, "width": 9}],
+        "help": "weight files know layers by name: give each its own",
+    }
+    missing = checking.check(Path("none")).plain()
+    assert (missing["ok"], missing["phases"]) == (False, [])
+    assert missing["diagnostics"][0]["line"] is None
 
 
 def test_a_file_that_is_not_there_is_2(tmp_path):
     for name in ("none", "n" * 300, "\udcff"):
         report = checking.check(tmp_path / name)
         assert (report.exit_code, report.well) == (2, False)
-        assert str(report) == f"error: {tmp_path / name} does not exist"
+        assert str(report) == f"error: {tmp_path / name} does not exist  [file-missing]"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +134,8 @@ def test_what_is_no_net_is_1(content, said, file):
 
 def test_a_folder_is_1(tmp_path):
     report = checking.check(tmp_path)
-    assert (report.exit_code, str(report)) == (1, f"error: {tmp_path} is a folder, not a prototxt file")
+    said = f"error: {tmp_path} is a folder, not a prototxt file  [file-unreadable]"
+    assert (report.exit_code, str(report)) == (1, said)
 
 
 def test_a_solver_is_known_from_a_net_by_its_fields(file):
@@ -118,7 +151,8 @@ def test_a_mistake_in_a_solvers_net_is_told_in_the_net(file):
     solver = file('net: "net.prototxt"\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 10\n', "solver.prototxt")
     report = checking.check(solver)
     assert report.exit_code == 1
-    assert str(report).startswith('net.prototxt:3:19: error: InnerProdukt "i": unknown layer type "InnerProdukt"\n')
+    said = 'net.prototxt:3:19: error: InnerProdukt "i": unknown layer type "InnerProdukt"  [unknown-type]\n'
+    assert str(report).startswith(said)
     assert str(report).endswith('help: did you mean "InnerProduct"?')
 
 
@@ -127,3 +161,30 @@ def test_a_net_of_one_phase_alone_is_well(file):
     assert str(report) == "net.prototxt: ok: TRAIN 2 layers, TEST 0 layers, 16 weights"
     with pytest.raises(NktcError, match="has no layers"):
         checking.graphs(Path("net.prototxt"), [Phase.TEST])
+
+
+STAGED = """
+layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } include { phase: TRAIN } }
+layer {
+  name: "b" type: "Input" top: "x" input_param { shape { dim: 4 dim: 3 } } include { phase: TEST stage: "val" }
+}
+layer { name: "c" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 } } include { stage: "deploy" } }
+layer { name: "s" type: "Softmax" bottom: "x" top: "s" }
+"""
+
+
+def test_a_net_that_needs_a_stage_gets_one_that_it_names(file):
+    net = file(STAGED)
+    assert str(checking.check(net)) == "net.prototxt: ok: TRAIN 2 layers, TEST (stage val) 2 layers, 0 weights"
+    deploy = checking.graphs(net, [Phase.TEST], stages=["deploy"])[0]
+    assert deploy.inputs[0].shape == (1, 3)
+    assert "made by no layer" in str(checking.check(net, stages=["x"]))
+
+
+def test_a_phase_that_a_net_never_names_and_cannot_feed_is_none_of_its_phases(file):
+    net = NET.replace("input_param", "include { phase: TRAIN } input_param", 1)
+    assert str(checking.check(file(net))) == "net.prototxt: ok: TRAIN 2 layers, 16 weights"
+    report = checking.check(file(net.replace('bottom: "x"', 'bottom: "z"')))
+    assert not report.well
+    with pytest.raises(NktcError, match="made by no layer"):
+        checking.graphs(file(net), [Phase.TEST])

@@ -15,11 +15,11 @@ PACKAGE = ROOT / "nktc"
 
 FLOORS = {
     -1: {"errors"},
-    0: {"files", "schema"},
+    0: {"codes", "files", "schema"},
     1: {"text", "ir"},
     2: {"layers"},
     3: {"reader", "passes", "module", "weights", "data", "runs"},
-    4: {"models", "train", "export"},
+    4: {"lint", "models", "train", "export"},
     5: {"engines", "checking"},
     6: {"pycaffe", "studio", "serve", "sweep"},
     7: {"cli"},

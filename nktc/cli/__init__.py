@@ -19,7 +19,10 @@ COMMANDS = {
     "infer": "Classify images with a trained model.",
     "export": "Write a trained net for other runtimes.",
     "check": "Parse and build nets and solvers, and say what is wrong.",
+    "explain": "Explain the code of an error or warning.",
     "show": "List a net: one line a layer, with shapes.",
+    "upgrade": "Rewrite a net or a solver of an older Caffe in today's syntax.",
+    "cost": "Count a net's parameters, operations and memory, and the batch that fits.",
     "layers": "List the layer types there are, or explain one.",
     "data": "Convert and describe data sets.",
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from nktc.errors import NktcError
+from nktc.ir import Shape
 
 device = click.option(
     "--device", default="auto", metavar="DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
@@ -18,6 +20,36 @@ data = click.option(
     multiple=True,
     metavar="[NAME=]PATH",
     help="A folder or archive to look for data sets in, or for one of them; may be repeated. NKTC_DATA holds more.",
+)
+
+
+def _shapes(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Shape]:
+    """The shapes of --input-shape by the blob they name, "" where they name none. Raises click.BadParameter."""
+    shapes = {}
+    for text in texts:
+        blob, _, dims = text.rpartition("=")
+        if not re.fullmatch(r"[1-9]\d{0,9}(x[1-9]\d{0,9})*", dims):
+            raise click.BadParameter(f'"{text}" is no shape: write data=3x224x224, or 3x224x224')
+        shapes[blob] = tuple(map(int, dims.split("x")))
+    return shapes
+
+
+input_shapes = click.option(
+    "--input-shape",
+    "shapes",
+    multiple=True,
+    metavar="[BLOB=]CxHxW",
+    callback=_shapes,
+    help="The shape of an item of what the net is fed, where its data is not there, or in place of its own; with a "
+    "fourth number in front the batch too; may be repeated.",
+)
+level = click.option("--level", type=int, metavar="N", help="The level that picks layers, as min_level has it.")
+stages = click.option(
+    "--stage",
+    "stages",
+    multiple=True,
+    metavar="NAME",
+    help="A stage that picks layers; may be repeated. Without it those that the net names are tried, if it needs one.",
 )
 weights = click.option("--weights", metavar="W", help="A .caffemodel or .caffemodel.h5; several with commas between.")
 

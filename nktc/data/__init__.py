@@ -14,6 +14,7 @@ from nktc.data.mean import database_mean, read_mean, write_mean
 from nktc.data.places import Places
 from nktc.data.sources import describe, open_stream, preprocessing
 from nktc.data.stream import Batch, Stream, read_ahead
+from nktc.data.supposed import supposed
 
 __all__ = [
     "KNOWN",
@@ -37,5 +38,6 @@ __all__ = [
     "preprocessing",
     "read_ahead",
     "read_mean",
+    "supposed",
     "write_mean",
 ]

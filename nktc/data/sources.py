@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 import torch
 
-from nktc.data import database, dataset
+from nktc.data import database, dataset, described
 from nktc.data.mean import file_mean
 from nktc.data.places import Places
 from nktc.data.stream import Stream
 from nktc.data.transform import mean_of
 from nktc.errors import LayerError
 from nktc.ir import Feed, Layer, Preprocessing, times
-from nktc.layers import Data, Dataset, Input
+from nktc.layers import Data, Dataset, HDF5Data, ImageData, Input, MemoryData, WindowData
 
 
 class Source(Protocol):
@@ -29,7 +29,14 @@ class Source(Protocol):
         """Its batches. Raises LayerError."""
 
 
-SOURCES: dict[type[Layer], Source] = {Data: database, Dataset: dataset}
+SOURCES: dict[type[Layer], Source] = {
+    Data: database,
+    Dataset: dataset,
+    HDF5Data: described,
+    ImageData: described,
+    MemoryData: described,
+    WindowData: described,
+}
 
 CPU = torch.device("cpu")
 
@@ -38,10 +45,13 @@ def describe(layer: Layer, folder: Path) -> Feed:
     """What feeds the layer: the shapes of data and label (as many as it can have), records, labels.
 
     Files that the layer names lie in `folder`, that of the net, or under the working directory. Needs no data
-    for a Dataset; opens the database of a Data layer. Raises LayerError, also for a layer that nothing here
-    feeds.
+    for a Dataset; opens the database of a Data layer, and what a list names first. Raises LayerError, also for a
+    layer that nothing here feeds.
     """
-    return _source(layer).describe(layer, folder)
+    try:
+        return _source(layer).describe(layer, folder)
+    except OSError as error:
+        raise LayerError(f"its source cannot be read: {error.strerror}", field="source") from None
 
 
 def open_stream(

@@ -52,7 +52,7 @@ def to_onnx(graph: Graph, origin: Mapping[str, str] | None = None) -> ir.Model:
     for value in graph.inputs:
         writer.enter(value.name, value.shape, value.dtype)
     for node in graph:
-        if not node.layer.source:
+        if node.outputs and not node.layer.source:
             _write(writer, node, graph)
     model = ir.Model(
         ir.Graph(

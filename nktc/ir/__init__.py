@@ -4,7 +4,10 @@
 place that makes one graph from another.
 """
 
-from nktc.ir import infer, rewrite
+from nktc.ir import drawing, infer, rewrite
+from nktc.ir.blob import array
+from nktc.ir.cost import Cost, Fit, LayerCost, cost, memory_size
+from nktc.ir.cost_table import cost_data, cost_table
 from nktc.ir.definition import definition
 from nktc.ir.feed import Feed, Preprocessing, Transform
 from nktc.ir.graph import Graph, Locate, Node
@@ -15,12 +18,15 @@ from nktc.ir.verify import verify
 
 __all__ = [
     "MANY",
+    "Cost",
     "DType",
     "Emitter",
     "Feed",
     "Filler",
+    "Fit",
     "Graph",
     "Layer",
+    "LayerCost",
     "Locate",
     "Node",
     "Operand",
@@ -31,11 +37,17 @@ __all__ = [
     "Transform",
     "Value",
     "Weight",
+    "array",
     "catalogue",
+    "cost",
+    "cost_data",
+    "cost_table",
     "definition",
+    "drawing",
     "infer",
     "list_shape",
     "listing",
+    "memory_size",
     "rewrite",
     "settings",
     "size",

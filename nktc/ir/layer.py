@@ -47,7 +47,8 @@ class Layer:
     Class keywords: `param`, the field (or fields) of LayerParameter with its settings; `tops`, the least and the most
     outputs; `loss`, its first output weighs 1 in the objective unless the net says otherwise; `source`, its outputs
     are fed from outside; `each`, as many outputs as inputs, every input on its own; `in_place`, an output may
-    take the name of the input.
+    take the name of the input; `multiplies`, its flops are multiply-adds; `saves`, which of its values a backward
+    needs: "inputs", "outputs" or "nothing".
     """
 
     param: ClassVar[tuple[str, ...]] = ()
@@ -56,6 +57,8 @@ class Layer:
     source: ClassVar[bool] = False
     each: ClassVar[bool] = False
     in_place: ClassVar[bool] = False
+    multiplies: ClassVar[bool] = False
+    saves: ClassVar[str] = "inputs"
 
     def __init_subclass__(
         cls,
@@ -65,10 +68,13 @@ class Layer:
         source: bool = False,
         each: bool = False,
         in_place: bool = False,
+        multiplies: bool = False,
+        saves: str = "inputs",
     ) -> None:
         cls.param = (param,) if isinstance(param, str) else param
         cls.tops = (tops, tops) if isinstance(tops, int) else tops
         cls.loss, cls.source, cls.each, cls.in_place = loss, source, each, in_place
+        cls.multiplies, cls.saves = multiplies, saves
         dataclass(frozen=True)(cls)
         _catalogue[cls.__name__] = cls
 
@@ -79,6 +85,11 @@ class Layer:
 
     def with_tops(self, tops: int) -> Self:
         """This layer once it is known how many outputs it has, for types that must know. Raises LayerError."""
+        return self
+
+    def overwriting(self) -> Self:
+        """This layer once it is known that its output takes its input's place, for types whose gradient in Caffe is
+        another then."""
         return self
 
     def shape(self, *inputs: Any, **_: Any) -> Shape | list[Shape]:
@@ -103,6 +114,15 @@ class Layer:
         """Floating-point operations of one forward, a multiply-add counting as 2; takes its inputs' shapes, then its
         outputs'. By default one an element of the outputs is not counted: 0."""
         return 0
+
+    def aside(self, *shapes: Any) -> int:
+        """How many numbers forward makes beside its outputs and keeps for its backward, in units of 4 bytes; takes what
+        `flops` takes."""
+        return 0
+
+    def formula(self, *inputs: Any) -> str:
+        """How the size of the output comes from that of the inputs, "24x24 = (28-5)/1+1"; empty where that is plain."""
+        return ""
 
     @classmethod
     def bottoms(cls) -> tuple[int, int | None]:

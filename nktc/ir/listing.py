@@ -9,7 +9,7 @@ from typing import Any
 from nktc.ir.graph import Graph, Node
 from nktc.ir.value import Filler, list_shape
 
-_TOLD = {"phase", "shapes"}  # by the graph's first line, and by each value
+_TOLD = {"blobs", "overwrites", "phase", "shapes", "extent"}  # by the graph's first line, and by each value
 
 
 def listing(graph: Graph) -> str:
@@ -63,7 +63,7 @@ def _short(value: Any) -> str:
             changed = (
                 f"{f.name}={_short(getattr(value, f.name))}"
                 for f in dataclasses.fields(value)
-                if getattr(value, f.name) != f.default
+                if f.repr and getattr(value, f.name) != f.default
             )
             return f"({' '.join(changed)})"
     return str(value)

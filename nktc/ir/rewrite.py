@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from nktc.ir import infer
 from nktc.ir.graph import Graph, Node
-from nktc.ir.value import Value
+from nktc.ir.value import Shape, Value
 
 
 def with_nodes(graph: Graph, nodes: Sequence[Node]) -> Graph:
@@ -75,17 +75,18 @@ def reshaped(graph: Graph, change: Callable[[Node], Node]) -> Graph:
     for old in graph:
         node = change(old)
         inputs = tuple(known[value.name] for value in node.inputs)
-        shapes = (
-            [value.shape for value in node.outputs]
-            if node.layer.source
-            else infer.shapes(node.layer, [value.shape for value in inputs])
-        )
+        shapes = [value.shape for value in node.outputs] if node.layer.source else _shapes(node, inputs)
         outputs = tuple(
             dataclasses.replace(value, shape=shape) for value, shape in zip(node.outputs, shapes, strict=True)
         )
         known.update((value.name, value) for value in outputs)
         nodes.append(dataclasses.replace(node, inputs=inputs, outputs=outputs))
     return with_nodes(graph, nodes)
+
+
+def _shapes(node: Node, inputs: Sequence[Value]) -> list[Shape]:
+    with infer.place(node.type, node.name, node.locate):
+        return infer.shapes(node.layer, [value.shape for value in inputs])
 
 
 def with_batch(graph: Graph, batch: int) -> Graph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Shape = tuple[int, ...]
 
@@ -68,15 +68,21 @@ class Filler:
     std: float = 1.0
     sparse: int = -1  # non-zero inputs per output of a gaussian; -1: all
     variance_norm: str = "FAN_IN"
+    setting: str = field(default="", compare=False, repr=False)  # the prototxt field that says it
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor that a layer holds. What does not learn is state: the layer's forward updates it, the solver never."""
+    """A tensor that a layer holds. What does not learn is state: the layer's forward updates it, the solver never.
+
+    Weight files hold what is `kept`. `file` is the .binaryproto that the net names for the values, "" for none.
+    """
 
     shape: Shape
     filler: Filler = Filler()
     learns: bool = True
+    kept: bool = True
+    file: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ def find(type_name: str) -> type[Layer]:
             f'unknown layer type "{type_name}"',
             field="type",
             help=near(type_name, known) or "nktc layers lists the types there are",
+            code="unknown-type",
         )
     return known[type_name]
 
@@ -41,6 +42,8 @@ def explain(name: str) -> str:
     lines += [text for flag, text in extras if getattr(kind, flag)]
     for param in kind.param:
         message: Any = schema.LayerParameter.DESCRIPTOR.fields_by_name[param].message_type
+        if message is None:  # a field of every layer, such as top
+            continue
         lines += ["", f"{param} {{"]
         rows = [(_signature(field), schema.comment(message.name, field.name)) for field in message.fields]
         width = max((len(signature) for signature, _ in rows), default=0)

@@ -1,9 +1,10 @@
-"""Several inputs to one output: Concat, Eltwise."""
+"""Several inputs to one output: Concat, Eltwise, MatMul."""
 
 from __future__ import annotations
 
 import math
 from functools import reduce
+from itertools import zip_longest
 from typing import Any, Self
 
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor
 from nktc.errors import LayerError
 from nktc.ir import Emitter, Layer, Operand, Phase, Shape, times
 from nktc.layers import axes
-from nktc.schema import ConcatParameter, EltwiseParameter
+from nktc.schema import ConcatParameter, EltwiseParameter, MatMulParameter
 
 
-class Concat(Layer, param="concat_param"):
+class Concat(Layer, param="concat_param", saves="nothing"):
     """Joins its inputs along `axis`."""
 
     axis: int = 1
@@ -48,7 +49,7 @@ class Concat(Layer, param="concat_param"):
         return emit("Concat", *inputs, axis=axes.resolve(self.axis, inputs[0].shape))
 
 
-class Eltwise(Layer, param="eltwise_param"):
+class Eltwise(Layer, param="eltwise_param", saves="nothing"):
     """Adds (each times its coefficient), multiplies, or takes the largest of its inputs, value by value.
 
     `stable` asks for the gradient of a product that is right where an input is 0.
@@ -61,8 +62,8 @@ class Eltwise(Layer, param="eltwise_param"):
     @classmethod
     def read(cls, p: EltwiseParameter, phase: Phase) -> Self:
         operation = EltwiseParameter.EltwiseOp.Name(p.operation)
-        if p.coeff and operation != "SUM":
-            raise LayerError(f"coeff does not go with {operation}", field="coeff", help="only SUM takes factors")
+        if p.coeff and operation == "PROD":
+            raise LayerError("coeff does not go with PROD", field="coeff", help="only SUM takes factors")
         return cls(operation, tuple(p.coeff), p.stable_prod_grad)
 
     def shape(self, a: Shape, b: Shape, *more: Shape) -> Shape:
@@ -114,3 +115,56 @@ class Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         y, *inputs = ctx.saved_tensors
         return tuple(gradient * (y / x) for x in inputs)
+
+
+class MatMul(Layer, param="matmul_param", multiplies=True):
+    """Multiplies two blobs as matrices: their last two axes, once for each place of the axes before.
+
+    Those axes are equal, or where one blob has 1, or has no such axis, it serves for all.
+    """
+
+    transpose_a: bool = False
+    transpose_b: bool = False
+    scale: float = 1.0  # factor on the product
+
+    @classmethod
+    def read(cls, p: MatMulParameter, phase: Phase) -> Self:
+        return cls(p.transpose_a, p.transpose_b, p.scale)
+
+    def shape(self, a: Shape, b: Shape) -> Shape:
+        for x in (a, b):
+            if len(x) < 2:
+                raise LayerError(f"its input {times(x)} is no matrix: it has fewer than 2 axes", field="bottom")
+        rows, inner = a[:-3:-1] if self.transpose_a else a[-2:]
+        depth, columns = b[:-3:-1] if self.transpose_b else b[-2:]
+        if inner != depth:
+            raise LayerError(
+                f"its inputs {times(a)} and {times(b)} do not multiply: {inner} columns, {depth} rows",
+                field="bottom",
+                help="transpose_a and transpose_b swap the last two axes",
+            )
+        before: list[int] = []
+        for m, n in zip_longest(reversed(a[:-2]), reversed(b[:-2]), fillvalue=1):
+            if m != n and 1 not in (m, n):
+                raise LayerError(
+                    f"its inputs {times(a)} and {times(b)} differ before their last two axes", field="bottom"
+                )
+            before.insert(0, max(m, n))
+        return (*before, rows, columns)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """a[n.. i k] b[n.. k j] -> y[n.. i j]"""
+        y = torch.matmul(a.mT if self.transpose_a else a, b.mT if self.transpose_b else b)
+        return y if self.scale == 1 else y * self.scale
+
+    def onnx(self, emit: Emitter, a: Operand, b: Operand) -> Operand:
+        def turn(x: Operand, turned: bool) -> Operand:
+            axes = [*range(len(x.shape))]
+            return emit("Transpose", x, perm=[*axes[:-2], axes[-1], axes[-2]]) if turned else x
+
+        y = emit("MatMul", turn(a, self.transpose_a), turn(b, self.transpose_b))
+        return y if self.scale == 1 else emit("Mul", y, emit.constant(self.scale))
+
+    def flops(self, a: Shape, b: Shape, y: Shape) -> int:
+        depth = a[-2] if self.transpose_a else a[-1]
+        return math.prod(y) * (2 * depth + (self.scale != 1))

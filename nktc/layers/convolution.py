@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,14 +13,16 @@ from torch.nn import functional as F
 from nktc.errors import LayerError
 from nktc.ir import Emitter, Filler, Layer, Operand, Phase, Shape, Weight
 from nktc.layers import axes, settings
-from nktc.layers.window import Window, positive, sides, spread
+from nktc.layers.window import Window, sliding
 from nktc.schema import ConvolutionParameter
 
+ZERO = Filler()
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-class Convolution(Layer, param="convolution_param", each=True):
-    """Slides a learned window over the spatial axes and writes one weighted sum for each output channel.
+@dataclass(frozen=True)
+class LearnedWindow:
+    """What Convolution and Deconvolution share: their settings, and how any input becomes a batch of images.
 
     `kernel`, `stride`, `pad` and `dilation` have one number for all spatial axes, or one for each.
     """
@@ -31,8 +35,8 @@ class Convolution(Layer, param="convolution_param", each=True):
     group: int = 1
     bias: bool = True
     axis: int = 1
-    weight_filler: Filler = Filler()
-    bias_filler: Filler = Filler()
+    weight_filler: Filler = ZERO
+    bias_filler: Filler = ZERO
 
     @classmethod
     def read(cls, p: ConvolutionParameter, phase: Phase) -> Self:
@@ -41,10 +45,7 @@ class Convolution(Layer, param="convolution_param", each=True):
             raise LayerError(f"group {p.group} does not divide num_output {outputs}", field="group")
         return cls(
             outputs,
-            positive(sides(p, p.kernel_size, "kernel_size", "kernel"), "kernel_size"),
-            positive(sides(p, p.stride, "stride", "stride"), "stride") or (1,),
-            sides(p, p.pad, "pad", "pad") or (0,),
-            positive(tuple(p.dilation), "dilation") or (1,),
+            *sliding(p),
             p.group,
             p.bias_term,
             p.axis,
@@ -54,65 +55,49 @@ class Convolution(Layer, param="convolution_param", each=True):
 
     def window(self, spatial: int) -> Window:
         """The window over that many spatial axes. Raises LayerError where a setting has another number."""
-        return Window(
-            spread(self.kernel, spatial, "kernel_size"),
-            spread(self.stride, spatial, "stride"),
-            spread(self.pad, spatial, "pad"),
-            spread(self.dilation, spatial, "dilation"),
-        )
+        return Window.over(spatial, self.kernel, self.stride, self.pad, self.dilation)
 
-    def shape(self, x: Shape) -> Shape:
+    def parts(self, x: Shape) -> tuple[Shape, int, Shape]:
+        """The batch axes of x, its channels, its spatial axes. Raises LayerError."""
         axis = axes.resolve(self.axis, x)
         channels, size = x[axis], x[axis + 1 :]
         if len(size) > 3:
             raise LayerError(f"has {len(size)} spatial axes, at most 3 can be convolved", field="axis")
         if channels % self.group:
             raise LayerError(f"group {self.group} does not divide its {channels} input channels", field="group")
-        return (*x[:axis], self.outputs, *self.window(len(size)).fit(size))
+        return x[:axis], channels, size
 
-    def weights(self, x: Shape) -> dict[str, Weight]:
-        axis = axes.resolve(self.axis, x)
-        kernel = self.window(len(x) - axis - 1).kernel
-        weights = {"weight": Weight((self.outputs, x[axis] // self.group, *kernel), self.weight_filler)}
+    def held(self, weight: Shape) -> dict[str, Weight]:
+        """A weight of that shape, and the bias if there is one."""
+        weights = {"weight": Weight(weight, self.weight_filler)}
         if self.bias:
             weights["bias"] = Weight((self.outputs,), self.bias_filler)
         return weights
 
-    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x[n.. i p..] weight[o i/group k..] bias[o] -> y[n.. o q..]"""
+    def apply(self, slide: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """`slide`, a function of images, weights and settings, over x with all axes before the channels as batch."""
         spatial = weight.dim() - 2
         if self.axis == 1 and spatial:
-            return CONVOLVE[spatial](x, weight, bias, self.stride, self.pad, self.dilation, self.group)
+            return slide(x, weight, bias, self.stride, self.pad, self.dilation, self.group)
         batch = x.shape[: x.dim() - spatial - 1]
         images = x.reshape(-1, *x.shape[len(batch) :])
         if spatial:
-            y = CONVOLVE[spatial](images, weight, bias, self.stride, self.pad, self.dilation, self.group)
+            y = slide(images, weight, bias, self.stride, self.pad, self.dilation, self.group)
             return y.reshape(*batch, *y.shape[1:])
-        y = F.conv1d(images[..., None], weight[..., None], bias, groups=self.group)
+        # Without spatial axes there is one number a channel, as in an image of one pixel.
+        y = slide(images[..., None], weight[..., None], bias, 1, 0, 1, self.group)
         return y.reshape(*batch, self.outputs)
 
-    def onnx(self, emit: Emitter, x: Operand, weight: Operand, bias: Operand | None = None) -> Operand:
-        axis = axes.resolve(self.axis, x.shape)
-        size = x.shape[axis + 1 :]
-        if axis == 1 and size:
-            return self._conv(emit, x, weight, bias, self.window(len(size)))
+    def lower(self, emit: Emitter, op: str, x: Operand, weight: Operand, bias: Operand | None, y: Shape) -> Operand:
+        """The same with the ONNX operator `op`; y is the shape of the result."""
+        batch, channels, size = self.parts(x.shape)
         window = self.window(len(size)) if size else Window((1,), (1,), (0,), (1,))
-        images = emit("Reshape", x, emit.constant([-1, x.shape[axis], *(size or (1,))], "int64"))
-        if not size:
-            weight = emit("Reshape", weight, emit.constant([*weight.shape, 1], "int64"))
-        y = self._conv(emit, images, weight, bias, window)
-        return emit("Reshape", y, emit.constant([-1, *self.shape(x.shape)[1:]], "int64"))
-
-    def flops(self, x: Shape, y: Shape) -> int:
-        axis = axes.resolve(self.axis, x)
-        taps = math.prod(self.window(len(x) - axis - 1).kernel)
-        return 2 * math.prod(y) * (x[axis] // self.group) * taps
-
-    def _conv(self, emit: Emitter, x: Operand, weight: Operand, bias: Operand | None, window: Window) -> Operand:
-        return emit(
-            "Conv",
-            x,
-            weight,
+        direct = len(batch) == 1 and bool(size)
+        images = x if direct else emit("Reshape", x, emit.constant([-1, channels, *(size or (1,))], "int64"))
+        made = emit(
+            op,
+            images,
+            weight if size else emit("Reshape", weight, emit.constant([*weight.shape, 1], "int64")),
             *([bias] if bias is not None else []),
             kernel_shape=list(window.kernel),
             strides=list(window.stride),
@@ -120,3 +105,41 @@ class Convolution(Layer, param="convolution_param", each=True):
             dilations=list(window.dilation),
             group=self.group,
         )
+        return made if direct else emit("Reshape", made, emit.constant([-1, *y[1:]], "int64"))
+
+
+class Convolution(LearnedWindow, Layer, param="convolution_param", each=True, multiplies=True):
+    """Slides a learned window over the spatial axes and writes one weighted sum for each output channel.
+
+    `kernel`, `stride`, `pad` and `dilation` have one number for all spatial axes, or one for each.
+    """
+
+    def shape(self, x: Shape) -> Shape:
+        batch, _, size = self.parts(x)
+        return (*batch, self.outputs, *self.window(len(size)).fit(size))
+
+    def weights(self, x: Shape) -> dict[str, Weight]:
+        _, channels, size = self.parts(x)
+        return self.held((self.outputs, channels // self.group, *self.window(len(size)).kernel))
+
+    def formula(self, x: Shape) -> str:
+        _, _, size = self.parts(x)
+        window = self.window(len(size))
+        return window.formula(size, window.fit(size)) if size else ""
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x[n.. i p..] weight[o i/group k..] bias[o] -> y[n.. o q..]"""
+        return self.apply(convolve, x, weight, bias)
+
+    def onnx(self, emit: Emitter, x: Operand, weight: Operand, bias: Operand | None = None) -> Operand:
+        return self.lower(emit, "Conv", x, weight, bias, self.shape(x.shape))
+
+    def flops(self, x: Shape, y: Shape) -> int:
+        return 2 * math.prod(y) * math.prod(self.weights(x)["weight"].shape[1:])
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, pad: Any, dilation: Any, group: int
+) -> Tensor:
+    """x[n i p..] weight[o i/group k..] bias[o] -> y[n o q..]; settings as torch takes them."""
+    return CONVOLVE[weight.dim() - 2](x, weight, bias, stride, pad, dilation, group)

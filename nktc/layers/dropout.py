@@ -13,7 +13,7 @@ from nktc.ir import Emitter, Layer, Operand, Phase, Shape
 from nktc.schema import DropoutParameter
 
 
-class Dropout(Layer, param="dropout_param", in_place=True):
+class Dropout(Layer, param="dropout_param", in_place=True, saves="outputs"):
     """Sets a random share of its values to 0 in TRAIN and scales the rest up; copies its input in TEST."""
 
     ratio: float = 0.5
@@ -42,4 +42,8 @@ class Dropout(Layer, param="dropout_param", in_place=True):
         return x
 
     def flops(self, x: Shape, y: Shape) -> int:
+        return math.prod(y) if self.active else 0
+
+    def aside(self, x: Shape, y: Shape) -> int:
+        """The mask."""
         return math.prod(y) if self.active else 0

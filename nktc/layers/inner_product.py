@@ -13,7 +13,7 @@ from nktc.layers import axes, settings
 from nktc.schema import InnerProductParameter
 
 
-class InnerProduct(Layer, param="inner_product_param"):
+class InnerProduct(Layer, param="inner_product_param", multiplies=True):
     """Multiplies everything from `axis` on, flattened, by a learned matrix and adds a learned bias."""
 
     outputs: int

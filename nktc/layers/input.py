@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from nktc.errors import LayerError
 from nktc.ir import MANY, Filler, Layer, Phase, Shape, Transform
 from nktc.layers import settings
-from nktc.layers.filler import fill
+from nktc.layers.filler import check_filler, fill
 from nktc.schema import (
     BlobShape,
     DataParameter,
@@ -47,7 +47,7 @@ class Input(Layer, param=("input_param", "transform_param"), tops=(1, MANY), sou
         return list(self.shapes)
 
     def with_tops(self, tops: int) -> Self:
-        return replace(self, shapes=one_each(self.shape(), tops))
+        return replace(self, shapes=one_each(self.shapes, tops)) if self.shapes else self
 
 
 def one_each(shapes: Sequence[Shape], tops: int) -> tuple[Shape, ...]:
@@ -111,7 +111,14 @@ class Dataset(Layer, param=("dataset_param", "transform_param"), tops=(1, 2), so
         )
 
 
-def batch_size(p: DataParameter | DatasetParameter) -> int:
+class Batched(Protocol):
+    """The settings of a data layer."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+
+def batch_size(p: Batched) -> int:
     """The batch_size of a data layer, at least 1."""
     if p.batch_size < 1:
         raise LayerError("has no batch_size", field="batch_size", help="add batch_size: 100 (any number from 1)")
@@ -131,6 +138,9 @@ class DummyData(Layer, param="dummy_data_param", tops=(1, MANY)):
             raise LayerError("shape and num, channels, height, width are both given", field="shape", help="keep shape")
         shapes: list[Shape] = [blob_shape(shape) for shape in p.shape]
         if any(old):
+            for name, dims in zip(("num", "channels", "height", "width"), old, strict=True):
+                if min(dims, default=0) < 1:
+                    raise LayerError(f"{name} is 0" if dims else f"has no {name}", field=name if dims else "")
             count = max(map(len, old))
             if any(len(dims) not in (1, count) for dims in old):
                 raise LayerError("num, channels, height and width differ in how often they are given", field="num")
@@ -147,7 +157,10 @@ class DummyData(Layer, param="dummy_data_param", tops=(1, MANY)):
     def with_tops(self, tops: int) -> Self:
         if len(self.fillers) not in (1, tops):
             raise LayerError(f"has {tops} tops but {len(self.fillers)} fillers", field="data_filler")
-        return replace(self, shapes=one_each(self.shapes, tops))
+        made = replace(self, shapes=one_each(self.shapes, tops))
+        for shape, filler in zip(made.shapes, self.fillers * tops, strict=False):
+            check_filler(filler, shape)
+        return made
 
     def forward(self) -> Tensor | tuple[Tensor, ...]:
         """-> one tensor a top"""

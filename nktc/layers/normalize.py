@@ -1,8 +1,9 @@
-"""Values divided by the strength of their neighbours: LRN."""
+"""Values brought to a common strength: LRN by their neighbours; GroupNorm, LayerNorm and MVN by mean and variance."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -10,8 +11,100 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nktc.errors import LayerError
-from nktc.ir import Emitter, Layer, Operand, Phase, Shape
-from nktc.schema import LRNParameter
+from nktc.ir import Emitter, Filler, Layer, Operand, Phase, Shape, Weight
+from nktc.layers import axes
+from nktc.layers.window import positive
+from nktc.schema import GroupNormParameter, LayerNormParameter, LRNParameter, MVNParameter
+
+
+class GroupNorm(Layer, param="group_norm_param", in_place=True):
+    """Brings every group of channels of each item to mean 0 and variance 1.
+
+    A factor and a bias for each channel learn what they become. Source: Wu and He 2018.
+    """
+
+    group: int = 32
+    eps: float = 1e-5
+    scale: bool = True
+    bias: bool = True
+
+    @classmethod
+    def read(cls, p: GroupNormParameter, phase: Phase) -> Self:
+        if p.group == 0:
+            raise LayerError("group is 0", field="group", help="group: 1 normalises all channels together")
+        return cls(p.group, _eps(p), p.scale_term, p.bias_term)
+
+    def shape(self, x: Shape) -> Shape:
+        if len(x) < 2:
+            raise LayerError(f"takes 2 axes or more (batch, channels, ...), not {len(x)}", field="bottom")
+        if x[1] % self.group:
+            help = f"group: {math.gcd(x[1], self.group)} divides them"
+            raise LayerError(f"group {self.group} does not divide its {x[1]} channels", field="group", help=help)
+        return x
+
+    def weights(self, x: Shape) -> dict[str, Weight]:
+        return _affine(x[1:2], self.scale, self.bias)
+
+    def forward(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """x[n c p..] weight[c] bias[c] -> y[n c p..]"""
+        # torch has no gradient for a bias without a weight.
+        factor = torch.ones_like(bias) if weight is None and bias is not None else weight
+        # F.group_norm refuses a single value a group, which is its own mean.
+        return torch.group_norm(x, self.group, factor, bias, self.eps)
+
+    def onnx(self, emit: Emitter, x: Operand, weight: Operand | None = None, bias: Operand | None = None) -> Operand:
+        # GroupNormalization exists from opset 18 only. Each group is a channel of InstanceNormalization.
+        groups = emit("Reshape", x, emit.constant(emit.batched((x.shape[0], self.group, -1)), "int64"))
+        one, zero = emit.constant([1.0] * self.group), emit.constant([0.0] * self.group)
+        y = emit("InstanceNormalization", groups, one, zero, epsilon=self.eps)
+        y = emit("Reshape", y, emit.constant(emit.batched(x.shape), "int64"))
+        aligned = emit.constant((x.shape[1], *(1,) * (len(x.shape) - 2)), "int64")
+        if weight is not None:
+            y = emit("Mul", y, emit("Reshape", weight, aligned))
+        return y if bias is None else emit("Add", y, emit("Reshape", bias, aligned))
+
+    def flops(self, x: Shape, y: Shape) -> int:
+        return math.prod(y) * (5 + self.scale + self.bias)
+
+
+class LayerNorm(Layer, param="layer_norm_param", in_place=True):
+    """Brings the values along all axes from `axis` on to mean 0 and variance 1.
+
+    A factor and a bias for each place learn what they become. Source: Ba, Kiros and Hinton 2016.
+    """
+
+    axis: int = -1
+    eps: float = 1e-5
+    scale: bool = True
+    bias: bool = True
+
+    @classmethod
+    def read(cls, p: LayerNormParameter, phase: Phase) -> Self:
+        return cls(p.axis, _eps(p), p.scale_term, p.bias_term)
+
+    def shape(self, x: Shape) -> Shape:
+        axes.resolve(self.axis, x)
+        return x
+
+    def weights(self, x: Shape) -> dict[str, Weight]:
+        return _affine(x[self.axis :], self.scale, self.bias)
+
+    def forward(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """x[n.. d..] weight[d..] bias[d..] -> y[n.. d..]"""
+        return F.layer_norm(x, x.shape[self.axis :], weight, bias, self.eps)
+
+    def onnx(self, emit: Emitter, x: Operand, weight: Operand | None = None, bias: Operand | None = None) -> Operand:
+        if weight is not None:
+            # ONNX Runtime 1.31 crashes on an empty name as the bias.
+            given = (x, weight) if bias is None else (x, weight, bias)
+            return emit("LayerNormalization", *given, axis=self.axis, epsilon=self.eps)
+        # LayerNormalization cannot do without a weight.
+        centred, variance = _moments(emit, x, range(axes.resolve(self.axis, x.shape), len(x.shape)))
+        y = emit("Div", centred, emit("Sqrt", emit("Add", variance, emit.constant(self.eps))))
+        return y if bias is None else emit("Add", y, bias)
+
+    def flops(self, x: Shape, y: Shape) -> int:
+        return math.prod(y) * (5 + self.scale + self.bias)
 
 
 class LRN(Layer, param="lrn_param"):
@@ -29,6 +122,7 @@ class LRN(Layer, param="lrn_param"):
 
     @classmethod
     def read(cls, p: LRNParameter, phase: Phase) -> Self:
+        positive((p.local_size,), "local_size")
         if p.local_size % 2 == 0:
             help = f"local_size: {p.local_size + 1} has a middle"
             raise LayerError(f"local_size {p.local_size} is even", field="local_size", help=help)
@@ -69,3 +163,72 @@ class LRN(Layer, param="lrn_param"):
     def flops(self, x: Shape, y: Shape) -> int:
         neighbours = self.size**2 if self.within else self.size
         return math.prod(y) * (neighbours + 5)
+
+    def aside(self, x: Shape, y: Shape) -> int:
+        """The squares, the base and the power."""
+        return 3 * math.prod(y)
+
+
+class MVN(Layer, param="mvn_param"):
+    """Takes off the mean of every channel of each item, and divides by its deviation.
+
+    With `across` channels they have one mean and deviation together. `eps` is added to the deviation, not under its
+    root. The output always has 4 axes, of size 1 where the input has none.
+    """
+
+    variance: bool = True
+    across: bool = False
+    eps: float = 1e-9
+
+    @classmethod
+    def read(cls, p: MVNParameter, phase: Phase) -> Self:
+        return cls(p.normalize_variance, p.across_channels, p.eps)
+
+    def shape(self, x: Shape) -> Shape:
+        if len(x) > 4:
+            raise LayerError(f"takes up to 4 axes (batch, channels, height, width), not {len(x)}", field="bottom")
+        return (*x, *(1,) * (4 - len(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x[n c h w] -> y[n c h w]; x may lack the last axes"""
+        # Squares of half floats overflow from 256 on, and eps vanishes in them.
+        image = x.reshape(self.shape(tuple(x.shape))).to(torch.promote_types(x.dtype, torch.float32))
+        together = (1, 2, 3) if self.across else (2, 3)
+        centred = image - image.mean(together, keepdim=True)
+        if not self.variance:
+            return centred.to(x.dtype)
+        variance = centred.square().mean(together, keepdim=True)
+        deviation = variance.detach().sqrt() + self.eps
+        # Caffe's gradient takes the root of the variance for eps larger than it is, so that it is finite at 0.
+        slope = (variance - variance.detach()) / (2 * deviation)
+        return (centred / (deviation + slope)).to(x.dtype)
+
+    def onnx(self, emit: Emitter, x: Operand) -> Operand:
+        shape = self.shape(x.shape)
+        image = x if x.shape == shape else emit("Reshape", x, emit.constant(emit.batched(shape), "int64"))
+        centred, variance = _moments(emit, image, [1, 2, 3] if self.across else [2, 3])
+        if not self.variance:
+            return centred
+        return emit("Div", centred, emit("Add", emit("Sqrt", variance), emit.constant(self.eps)))
+
+    def flops(self, x: Shape, y: Shape) -> int:
+        return math.prod(y) * (5 if self.variance else 2)
+
+
+def _eps(p: GroupNormParameter | LayerNormParameter) -> float:
+    """What is added to the variance, from 0 on. Raises LayerError."""
+    if not 0 <= p.eps < math.inf:
+        raise LayerError(f"eps is {p.eps:g}", field="eps", help="give a small number from 0 on, such as 1e-5")
+    return p.eps
+
+
+def _affine(along: Shape, scale: bool, bias: bool) -> dict[str, Weight]:
+    """The factor and the bias of a norm, where it has them."""
+    weights = {"weight": Weight(along, Filler(value=1.0))} if scale else {}
+    return weights | ({"bias": Weight(along)} if bias else {})
+
+
+def _moments(emit: Emitter, x: Operand, together: Sequence[int]) -> tuple[Operand, Operand]:
+    """`x` less its mean over the axes `together`, and its variance over them, which keep size 1."""
+    centred = emit("Sub", x, emit("ReduceMean", x, axes=list(together), keepdims=1))
+    return centred, emit("ReduceMean", emit("Mul", centred, centred), axes=list(together), keepdims=1)

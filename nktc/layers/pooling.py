@@ -1,8 +1,10 @@
-"""Pooling: the largest or the mean value of a window."""
+"""Pooling and PoolingND: one value for each window."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -11,127 +13,263 @@ from torch.nn import functional as F
 
 from nktc.errors import LayerError
 from nktc.ir import Emitter, Layer, Operand, Phase, Shape
-from nktc.layers.window import Window, positive, sides
-from nktc.schema import PoolingParameter
+from nktc.layers.window import Window, around, cut, positive, sides
+from nktc.schema import PoolingNDParameter, PoolingParameter
 
+FLOAT = 1  # ONNX's number of f32
 LOWEST = torch.finfo(torch.float32).min
+MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+AVE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
-class Pooling(Layer, param="pooling_param"):
-    """Replaces each window of a picture by its largest value (MAX) or its mean (AVE).
-
-    `kernel`, `stride` and `pad` are height and width; no `kernel` is the whole picture. Unless `floor`, sizes
-    are rounded up: a last window that sticks out counts, cut off at the edge. A mean counts padding as 0, but
-    not what lies beyond it.
-    """
+@dataclass(frozen=True)
+class Pool:
+    """What Pooling, PoolingND and each level of SPP do over the axes behind the channels. `draws` is STOCHASTIC in
+    TRAIN; the other settings are as Pooling explains them."""
 
     method: str
     kernel: Shape = ()
-    stride: Shape = (1, 1)
-    pad: Shape = (0, 0)
+    stride: Shape = (1,)
+    pad: Shape = (0,)
     floor: bool = False
+    draws: bool = False
+
+    def window(self, size: Shape) -> Window:
+        """The window over a picture of that size. Raises LayerError where a setting has another number of axes."""
+        return Window.over(len(size), self.kernel or size, self.stride, self.pad)
+
+    def positions(self, size: Shape) -> Shape:
+        """The size of the result of a picture of that size. Raises LayerError."""
+        window = self.window(size)
+        for side, pad in zip(window.kernel, window.pad, strict=True):
+            if pad >= side:
+                raise LayerError(f"pad {pad} is not smaller than its window {side}", field="pad")
+        return window.fit(size) if self.floor else window.slide(size)
+
+    def aside(self, x: Shape, *y: Shape) -> int:
+        """Of each largest value its place, 8 bytes."""
+        return 2 * math.prod(y[0]) if self.method == "MAX" else 0
+
+    def formula(self, x: Shape) -> str:
+        return self.window(x[2:]).formula(x[2:], self.positions(x[2:]))
+
+    def seeing(self, size: Shape) -> Shape:
+        """How many of its positions see the picture. On an axis without padding the last may start behind it."""
+        return tuple(map(min, self.positions(size), self.window(size).seeing(size)))
+
+    def forward(self, x: Tensor) -> Any:
+        """x[n c p..] -> y[n c q..]; among equal largest values the gradient goes to the first, row by row. A window
+        wholly behind the picture gives, as in Caffe, the lowest f32 (MAX) or 0/0 (AVE), and 0 (STOCHASTIC)."""
+        if self.method == "MAX":
+            y = self._slide(MAX_POOL, x)
+        elif self.method == "AVE":
+            y = self._slide(AVE_POOL, x)
+        elif self.draws:
+            y = self._draw(x)
+        else:
+            mean = self._slide(AVE_POOL, x)
+            some = mean > 0
+            y = torch.where(some, self._slide(AVE_POOL, x * x) / torch.where(some, mean, 1), 0)
+        # No size leaves such a pooling a window that sees nothing.
+        if not self.kernel or self.floor or any(self.pad) or max(self.stride) <= min(self.kernel):
+            return y
+        return self._finish(x, y)
+
+    def onnx(self, emit: Emitter, x: Operand) -> Any:
+        if self.method == "MAX":
+            y = self._emit_max(emit, x)
+        elif self.method == "AVE":
+            y = self._emit_mean(emit, x, x.shape[2:])
+        elif self.draws:
+            raise LayerError("its TRAIN form is random and has no ONNX form", help="export the TEST net")
+        else:
+            zero = emit.constant(0.0)
+            mean = self._emit_mean(emit, x, x.shape[2:])
+            some = emit("Greater", mean, zero)
+            squares = self._emit_mean(emit, emit("Mul", x, x), x.shape[2:])
+            y = emit("Where", some, emit("Div", squares, emit("Where", some, mean, emit.constant(1.0))), zero)
+        return self._emit_finish(emit, x, y)
+
+    def flops(self, x: Shape, *y: Shape) -> int:
+        return math.prod(y[0]) * math.prod(self.window(x[2:]).kernel)
+
+    def cells(self, x: Tensor, fill: float) -> Tensor:
+        """x[n c p..] -> y[n c q.. k]: what each window that sees the picture sees, `fill` outside of it."""
+        size = x.shape[2:]
+        window = self.window(size)
+        behind = window.beyond(size, self.seeing(size))
+        return cut(F.pad(x, around(window.pad, behind), value=fill), window).flatten(x.dim())
+
+    def _slide(self, pools: dict[int, Any], x: Tensor) -> Tensor:
+        """torch's pooling, by number of axes, over the windows that see the picture."""
+        if pools is AVE_POOL and not self.kernel:
+            return x.mean(tuple(range(2, x.dim())), keepdim=True)
+        size = x.shape[2:]
+        pool, ceil = pools[len(size)], not self.floor
+        # torch takes a pad of at most half a window. Its ceil_mode drops a window that starts behind the picture.
+        if 2 * max(self.pad) <= min(self.kernel or size):
+            return pool(x, self.kernel or size, self.stride, self.pad, ceil_mode=ceil)
+        window = self.window(size)
+        padded = F.pad(x, around(window.pad, window.pad), value=lowest(x) if pools is MAX_POOL else 0.0)
+        y = pool(padded, window.kernel, window.stride, ceil_mode=ceil)
+        return y[(..., *map(slice, self.seeing(size)))]
+
+    def _draw(self, x: Tensor) -> Tensor:
+        """One value of each window, the chance of each its share of their sum; the first where all are 0."""
+        cells = self.cells(x, 0.0)
+        sums = cells.detach().cumsum(-1)
+        reached = sums >= (1 - torch.rand_like(sums[..., -1:])) * sums[..., -1:]
+        return cells.gather(-1, reached.byte().argmax(-1, keepdim=True)).squeeze(-1)
+
+    def _blanks(self, size: Shape) -> list[tuple[int, float]]:
+        """Axes whose last window sees nothing, and what it gives. Caffe's mean is a sum of 0 over an area that is 0
+        just behind the edge and negative further on."""
+        window, positions, seeing = self.window(size), self.positions(size), self.seeing(size)
+        found = []
+        for axis in range(len(size)):
+            if seeing[axis] < positions[axis]:
+                edge = seeing[axis] * window.stride[axis] == size[axis]
+                value = {"MAX": LOWEST, "AVE": math.nan if edge else 0.0, "STOCHASTIC": 0.0}[self.method]
+                found.append((axis, value))
+        # 0/0 in the corner where the two meet.
+        return sorted(found, key=lambda pair: math.isnan(pair[1]))
+
+    def _finish(self, x: Tensor, y: Tensor, blank: float | None = None) -> Tensor:
+        """y, pooled from x, with what windows that see nothing give, or `blank` for them."""
+        for axis, value in self._blanks(x.shape[2:]):
+            given = value if blank is None else blank
+            y = F.pad(y, [0, 0] * (x.dim() - 3 - axis) + [0, 1], value=lowest(x) if given == LOWEST else given)
+        return y
+
+    def _emit_max(self, emit: Emitter, x: Operand, outputs: int = 1) -> Any:
+        """The largest values and, as the second of two outputs, where each is in x as a flat array."""
+        size = x.shape[2:]
+        if not self.kernel and outputs == 1:
+            return emit("GlobalMaxPool", x)
+        # Never ceil_mode: runtimes differ in it. The size is known, so the overhang is padding with a number.
+        window = self.window(size)
+        pads = [*window.pad, *window.beyond(size, self.seeing(size))]
+        return emit(
+            "MaxPool", x, outputs=outputs, kernel_shape=list(window.kernel), strides=list(window.stride), pads=pads
+        )
+
+    def _emit_mean(self, emit: Emitter, x: Operand, size: Shape) -> Operand:
+        if not self.kernel:
+            return emit("GlobalAveragePool", x)
+        window = self.window(size)
+        common: dict[str, Any] = {"kernel_shape": list(window.kernel), "strides": list(window.stride)}
+        beyond = window.beyond(size, self.seeing(size))
+        behind = [max(0, b - p) for b, p in zip(beyond, window.pad, strict=True)]
+        if not any(behind):
+            return emit("AveragePool", x, pads=[*window.pad] * 2, count_include_pad=1, **common)
+        padded = _pad(emit, x, window.pad, window.pad, 0.0) if any(window.pad) else x
+        return emit("AveragePool", padded, pads=[0] * len(size) + behind, count_include_pad=0, **common)
+
+    def _emit_finish(self, emit: Emitter, x: Operand, y: Operand, blank: float | None = None) -> Operand:
+        none = [0] * len(x.shape[2:])
+        for axis, value in self._blanks(x.shape[2:]):
+            behind = [*none[:axis], 1, *none[axis + 1 :]]
+            y = _pad(emit, y, none, behind, value if blank is None else blank)
+        return y
+
+
+class Pooling(Pool, Layer, param="pooling_param", tops=(1, 2)):
+    """Replaces each window of a picture by its largest value (MAX), its mean (AVE) or one of its values (STOCHASTIC).
+
+    `kernel`, `stride` and `pad` are height and width; no `kernel` is the whole picture. Unless `floor`, sizes
+    are rounded up: a last window that sticks out counts, cut off at the edge. A mean counts padding as 0, but
+    not what lies beyond it. A second top of MAX tells where in the picture each value was, counted row by row.
+
+    STOCHASTIC takes no padding and values from 0 on: in TRAIN it draws each value with a chance of its share of
+    the window's sum, in TEST it gives the mean of such draws. Caffe has it on the GPU only. Source: Zeiler and
+    Fergus 2013.
+    """
+
+    where: bool = False
 
     @classmethod
     def read(cls, p: PoolingParameter, phase: Phase) -> Self:
-        if p.pool == PoolingParameter.STOCHASTIC:
-            raise LayerError(
-                "STOCHASTIC is not possible: Caffe has no definition of it on the CPU to agree with",
-                field="pool",
-                help="use MAX or AVE, with a Dropout where noise is wanted",
-            )
         kernel = _pair(p, "kernel_size", "kernel")
-        stride = _pair(p, "stride", "stride") or (1, 1)
-        pad = _pair(p, "pad", "pad") or (0, 0)
+        stride = _pair(p, "stride", "stride") or (1,)
+        pad = _pair(p, "pad", "pad") or (0,)
+        method = PoolingParameter.PoolMethod.Name(p.pool)
         if p.global_pooling:
             if kernel:
                 raise LayerError("global_pooling and a kernel are both given", field="global_pooling")
-            if stride != (1, 1) or any(pad):
+            if any(step != 1 for step in stride) or any(pad):
                 raise LayerError("global_pooling takes neither pad nor stride", field="global_pooling")
         elif not kernel:
             raise LayerError(
                 "has no kernel_size", field="kernel_size", help="add kernel_size: 2, or global_pooling: true"
             )
-        for side, around in zip(kernel, pad, strict=False):
-            if around >= side:
-                raise LayerError(f"pad {around} is not smaller than its window {side}", field="pad")
+        if method == "STOCHASTIC" and any(pad):
+            raise LayerError("STOCHASTIC takes no pad", field="pad", help="drop pad, or use MAX or AVE")
         floor = p.round_mode == PoolingParameter.FLOOR
-        return cls(PoolingParameter.PoolMethod.Name(p.pool), kernel, stride, pad, floor)
+        return cls(method, kernel, stride, pad, floor, draws(method, phase))
 
-    def window(self, size: Shape) -> Window:
-        """The window over a picture of that size."""
-        return Window(self.kernel or size, self.stride, self.pad, (1, 1))
+    def with_tops(self, tops: int) -> Self:
+        if tops == 2 and self.method != "MAX":
+            raise LayerError(f"{self.method} makes 1 top, not 2", field="top", help="MAX alone tells where")
+        return replace(self, where=tops == 2)
 
-    def positions(self, size: Shape) -> Shape:
-        """Rows and columns of the result of a picture of that size. Raises LayerError."""
-        window = self.window(size)
-        return window.fit(size) if self.floor else window.slide(size)
+    def shape(self, x: Shape) -> Shape | list[Shape]:
+        if len(x) != 4:
+            raise LayerError(
+                f"takes 4 axes (batch, channels, height, width), not {len(x)}",
+                field="bottom",
+                help="PoolingND pools 1 to 3 axes behind the channels",
+            )
+        y = (*x[:2], *self.positions(x[2:]))
+        return [y, y] if self.where else y
+
+    def forward(self, x: Tensor) -> Any:
+        """x[n c h w] -> y[n c i j], and with a second top place[n c i j], as Pool's; -1 is the place of nothing."""
+        if not self.where:
+            return super().forward(x)
+        rows, columns = x.shape[2:]
+        numbers = torch.arange(rows * columns, dtype=x.dtype, device=x.device).view(1, 1, rows, columns)
+        y, best = self.cells(x, lowest(x)).max(-1, keepdim=True)
+        place = self.cells(numbers, -1.0).expand(*x.shape[:2], -1, -1, -1).gather(-1, best)
+        return self._finish(x, y.squeeze(-1)), self._finish(x, place.squeeze(-1), -1.0)
+
+    def onnx(self, emit: Emitter, x: Operand) -> Any:
+        if not self.where:
+            return super().onnx(emit, x)
+        y, place = self._emit_max(emit, x, outputs=2)
+        inside = emit("Mod", place, emit.constant(math.prod(x.shape[2:]), "int64"))
+        return self._emit_finish(emit, x, y), self._emit_finish(emit, x, emit("Cast", inside, to=FLOAT), -1.0)
+
+
+class PoolingND(Pool, Layer, param="pooling_nd_param"):
+    """Replaces each window over 1 to 3 axes behind the channels by its largest value (MAX) or its mean (AVE).
+
+    `kernel`, `stride` and `pad` have one number for all these axes, or one for each. Sizes are rounded, windows cut
+    off and padding counted as by Pooling.
+    """
+
+    @classmethod
+    def read(cls, p: PoolingNDParameter, phase: Phase) -> Self:
+        kernel = positive(tuple(p.kernel_size), "kernel_size")
+        if not kernel:
+            raise LayerError("has no kernel_size", field="kernel_size", help="add kernel_size: 2")
+        stride = positive(tuple(p.stride), "stride") or (1,)
+        floor = p.round_mode == PoolingNDParameter.FLOOR
+        return cls(PoolingNDParameter.PoolMethod.Name(p.pool), kernel, stride, tuple(p.pad) or (0,), floor)
 
     def shape(self, x: Shape) -> Shape:
-        if len(x) != 4:
-            raise LayerError(f"takes 4 axes (batch, channels, height, width), not {len(x)}", field="bottom")
+        if not 3 <= len(x) <= 5:
+            raise LayerError(f"takes 3 to 5 axes (batch, channels and 1 to 3 to pool), not {len(x)}", field="bottom")
         return (*x[:2], *self.positions(x[2:]))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x[n c h w] -> y[n c i j]; among equal largest values the gradient goes to the first, row by row. A
-        window wholly behind the picture gives, as in Caffe, the lowest f32 (MAX) or 0/0 (AVE)."""
-        if self.method == "AVE" and not self.kernel:
-            return x.mean((2, 3), keepdim=True)
-        size = (x.shape[2], x.shape[3])
-        kernel = self.kernel or size
-        # torch takes a pad of at most half a window, and never lets a window start behind the picture.
-        narrow = 2 * self.pad[0] <= kernel[0] and 2 * self.pad[1] <= kernel[1]
-        if narrow and (any(self.pad) or self.floor or (self.stride[0] <= kernel[0] and self.stride[1] <= kernel[1])):
-            pool = F.max_pool2d if self.method == "MAX" else F.avg_pool2d
-            return pool(x, kernel, self.stride, self.pad, ceil_mode=not self.floor)
-        window, positions = self.window(size), self.positions(size)
-        if self.method == "MAX":
-            lowest = max(LOWEST, torch.finfo(x.dtype).min)
-            padded = F.pad(x, _around(self.pad, window.beyond(size, positions)), value=lowest)
-            return F.max_pool2d(padded, kernel, self.stride)
-        seeing = tuple(map(min, positions, window.seeing(size)))
-        padded = x if narrow else F.pad(x, _around(self.pad, self.pad))
-        y = F.avg_pool2d(padded, kernel, self.stride, self.pad if narrow else 0, ceil_mode=not self.floor)
-        y = y[:, :, : seeing[0], : seeing[1]]
-        for axis, value in self._unseeing(size, positions, seeing):
-            y = F.pad(y, (0, 0, 0, 1) if axis == 0 else (0, 1), value=value)
-        return y
 
-    def onnx(self, emit: Emitter, x: Operand) -> Operand:
-        size = x.shape[2:]
-        if not self.kernel:
-            return emit("GlobalMaxPool" if self.method == "MAX" else "GlobalAveragePool", x)
-        # Never ceil_mode: runtimes differ in it. The size is known, so the overhang is padding with a number.
-        window, positions = self.window(size), self.positions(size)
-        seeing = tuple(map(min, positions, window.seeing(size)))
-        common: dict[str, Any] = {"kernel_shape": list(window.kernel), "strides": list(window.stride)}
-        if self.method == "MAX":
-            behind = window.beyond(size, positions)
-            if seeing == positions:
-                return emit("MaxPool", x, pads=[*window.pad, *behind], **common)
-            return emit("MaxPool", _pad(emit, x, (0, 0), behind, LOWEST), **common)
-        behind = tuple(max(0, b - p) for b, p in zip(window.beyond(size, seeing), window.pad, strict=True))
-        if not any(behind):
-            y = emit("AveragePool", x, pads=[*window.pad] * 2, count_include_pad=1, **common)
-        else:
-            padded = _pad(emit, x, window.pad, window.pad, 0.0) if any(window.pad) else x
-            y = emit("AveragePool", padded, pads=[0, 0, *behind], count_include_pad=0, **common)
-        for axis, value in self._unseeing(size, positions, seeing):
-            y = _pad(emit, y, (0, 0), (1, 0) if axis == 0 else (0, 1), value)
-        return y
+def lowest(x: Tensor) -> float:
+    """What a largest value starts from: the lowest f32, or what x can hold."""
+    return max(LOWEST, torch.finfo(x.dtype).min)
 
-    def flops(self, x: Shape, y: Shape) -> int:
-        return math.prod(y) * math.prod(self.kernel or x[2:])
 
-    def _unseeing(self, size: Shape, positions: Shape, seeing: Shape) -> list[tuple[int, float]]:
-        """Spatial axes whose last window starts behind the picture (only the last can), and the mean that
-        Caffe gives it: a sum of 0 over an area that is 0 just behind the edge and negative further on."""
-        found = []
-        for axis in (0, 1):
-            if seeing[axis] < positions[axis]:
-                start = (positions[axis] - 1) * self.stride[axis]
-                found.append((axis, math.nan if start == size[axis] else 0.0))
-        # 0/0 in the corner where the two meet.
-        return sorted(found, key=lambda pair: math.isnan(pair[1]))
+def draws(method: str, phase: Phase) -> bool:
+    """Whether a pooling method is random in a phase."""
+    return method == "STOCHASTIC" and phase is Phase.TRAIN
 
 
 def _pair(p: PoolingParameter, whole: str, part: str) -> Shape:
@@ -140,11 +278,6 @@ def _pair(p: PoolingParameter, whole: str, part: str) -> Shape:
     return sizes if part == "pad" else positive(sizes, whole)
 
 
-def _around(before: Shape, behind: Shape) -> list[int]:
-    """Padding as F.pad wants it: the last axis first."""
-    return [before[1], behind[1], before[0], behind[0]]
-
-
-def _pad(emit: Emitter, x: Operand, before: Shape, behind: Shape, value: float) -> Operand:
+def _pad(emit: Emitter, x: Operand, before: Sequence[int], behind: Sequence[int], value: float) -> Operand:
     pads = emit.constant([0, 0, *before, 0, 0, *behind], "int64")
     return emit("Pad", x, pads, emit.constant(value))

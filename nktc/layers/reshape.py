@@ -14,7 +14,7 @@ from nktc.layers import axes
 from nktc.schema import FlattenParameter, ReshapeParameter
 
 
-class Flatten(Layer, param="flatten_param"):
+class Flatten(Layer, param="flatten_param", saves="nothing"):
     """Joins the axes from `axis` to `end_axis` into one."""
 
     axis: int = 1
@@ -38,7 +38,7 @@ class Flatten(Layer, param="flatten_param"):
         return emit("Reshape", x, emit.constant(target(emit, x.shape, self.shape(x.shape)), "int64"))
 
 
-class Reshape(Layer, param="reshape_param"):
+class Reshape(Layer, param="reshape_param", saves="nothing"):
     """Gives its values another shape without moving them.
 
     `dims` replace the sizes of `num_axes` axes from `axis` on, -1 for all of them. A 0 copies the size at its

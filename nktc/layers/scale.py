@@ -1,4 +1,4 @@
-"""Scale: a factor along some axes, learned or given, and a bias."""
+"""Scale and Bias: a factor, and a bias, along some axes, learned or given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from nktc.errors import LayerError
 from nktc.ir import Emitter, Filler, Layer, Operand, Phase, Shape, Weight, times
 from nktc.layers import axes, settings
-from nktc.schema import ScaleParameter
+from nktc.schema import BiasParameter, ScaleParameter
 
 
 class Scale(Layer, param="scale_param", in_place=True):
@@ -29,27 +29,20 @@ class Scale(Layer, param="scale_param", in_place=True):
 
     @classmethod
     def read(cls, p: ScaleParameter, phase: Phase) -> Self:
-        if p.num_axes < -1:
-            raise LayerError(f"num_axes is {p.num_axes}", field="num_axes", help="-1 takes all axes from axis on")
         return cls(
             p.axis,
-            p.num_axes,
+            _count(p),
             p.bias_term,
             settings.filler(p.filler, "filler") if p.HasField("filler") else Filler(value=1.0),
             settings.filler(p.bias_filler, "bias_filler"),
         )
 
     def shape(self, x: Shape, factor: Shape | None = None) -> Shape:
-        first, along = self._along(x, factor)
-        if x[first : first + len(along)] != along:
-            raise LayerError(
-                f"its factor {times(along)} does not match its input {times(x)} from axis {first} on",
-                field="bottom",
-            )
+        _along("factor", self.axis, self.num_axes, x, factor)
         return x
 
     def weights(self, x: Shape, factor: Shape | None = None) -> dict[str, Weight]:
-        _, along = self._along(x, factor)
+        along = _along("factor", self.axis, self.num_axes, x, factor)
         weights = {} if factor is not None else {"weight": Weight(along, self.weight_filler)}
         if self.bias:
             weights["bias"] = Weight(along, self.bias_filler)
@@ -66,8 +59,7 @@ class Scale(Layer, param="scale_param", in_place=True):
         """x[n.. c.. p..] factor[c..] (or weight[c..]) bias[c..] -> y[n.. c.. p..]"""
         given = weight if factor is None else factor
         assert given is not None
-        first = self._first(x.dim(), given.dim())
-        aligned = (*given.shape, *(1,) * (x.dim() - first - given.dim()))
+        aligned = _aligned(self.axis, x.dim(), tuple(given.shape))
         if bias is None:
             return x * given.reshape(aligned)
         return torch.addcmul(bias.reshape(aligned), x, given.reshape(aligned))
@@ -83,31 +75,85 @@ class Scale(Layer, param="scale_param", in_place=True):
     ) -> Operand:
         given = weight if factor is None else factor
         assert given is not None
-        first, along = self._along(x.shape, None if factor is None else factor.shape)
-        aligned = [*along, *(1,) * (len(x.shape) - first - len(along))]
-
-        def align(operand: Operand) -> Operand:
-            if len(aligned) == len(along):
-                return operand
-            batch = factor is not None and operand is factor and first == 0 and bool(along)
-            return emit("Reshape", operand, emit.constant(emit.batched(tuple(aligned)) if batch else aligned, "int64"))
-
-        y = emit("Mul", x, align(given))
-        return y if bias is None else emit("Add", y, align(bias))
+        y = emit("Mul", x, _align(emit, self.axis, x, given, given is factor))
+        return y if bias is None else emit("Add", y, _align(emit, self.axis, x, bias))
 
     def flops(self, *shapes: Shape) -> int:
         return math.prod(shapes[-1]) * (2 if self.bias else 1)
 
-    def _first(self, axes_of_input: int, axes_of_factor: int) -> int:
-        return 0 if axes_of_factor == 0 else self.axis % axes_of_input
 
-    def _along(self, x: Shape, factor: Shape | None) -> tuple[int, Shape]:
-        """The first axis the factor runs along, and its shape. Raises LayerError."""
-        if factor is not None and not factor:
-            return 0, ()
-        first = axes.resolve(self.axis, x)
-        count = len(factor) if factor is not None else len(x) - first if self.num_axes == -1 else self.num_axes
-        if first + count > len(x):
-            field = "num_axes" if factor is None else "bottom"
-            raise LayerError(f"its factor runs along {count} axes from {first} on, its input has {len(x)}", field=field)
-        return first, x[first : first + count] if factor is None else factor
+class Bias(Layer, param="bias_param", in_place=True, saves="nothing"):
+    """Adds a bias that runs along some of its input's axes, from `axis` on.
+
+    The bias is learned over `num_axes` axes (-1: all from `axis` on, 0: a single number), or is the second input.
+    """
+
+    axis: int = 1
+    num_axes: int = 1
+    filler: Filler = Filler()
+
+    @classmethod
+    def read(cls, p: BiasParameter, phase: Phase) -> Self:
+        return cls(p.axis, _count(p), settings.filler(p.filler, "filler"))
+
+    def shape(self, x: Shape, given: Shape | None = None) -> Shape:
+        _along("bias", self.axis, self.num_axes, x, given)
+        return x
+
+    def weights(self, x: Shape, given: Shape | None = None) -> dict[str, Weight]:
+        if given is not None:
+            return {}
+        return {"bias": Weight(_along("bias", self.axis, self.num_axes, x, given), self.filler)}
+
+    def forward(self, x: Tensor, given: Tensor | None = None, *, bias: Tensor | None = None) -> Tensor:
+        """x[n.. c.. p..] given[c..] (or bias[c..]) -> y[n.. c.. p..]"""
+        added = bias if given is None else given
+        assert added is not None
+        return x + added.reshape(_aligned(self.axis, x.dim(), tuple(added.shape)))
+
+    def onnx(self, emit: Emitter, x: Operand, given: Operand | None = None, *, bias: Operand | None = None) -> Operand:
+        added = bias if given is None else given
+        assert added is not None
+        return emit("Add", x, _align(emit, self.axis, x, added, added is given))
+
+    def flops(self, *shapes: Shape) -> int:
+        return math.prod(shapes[-1])
+
+
+def _count(p: ScaleParameter | BiasParameter) -> int:
+    """num_axes, from -1 on. Raises LayerError."""
+    if p.num_axes < -1:
+        raise LayerError(f"num_axes is {p.num_axes}", field="num_axes", help="-1 takes all axes from axis on")
+    return p.num_axes
+
+
+def _along(what: str, axis: int, num_axes: int, x: Shape, given: Shape | None) -> Shape:
+    """The shape of the factor or bias, which runs along axes of `x`. Raises LayerError."""
+    if given == ():  # a single number runs along no axis, whatever `axis` says
+        return ()
+    first = axes.resolve(axis, x)
+    count = len(given) if given is not None else len(x) - first if num_axes == -1 else num_axes
+    if first + count > len(x):
+        field = "num_axes" if given is None else "bottom"
+        raise LayerError(f"its {what} runs along {count} axes from {first} on, its input has {len(x)}", field=field)
+    own = x[first : first + count]
+    if given is not None and given != own:
+        raise LayerError(
+            f"its {what} {times(given)} does not match its input {times(x)} from axis {first} on", field="bottom"
+        )
+    return own
+
+
+def _aligned(axis: int, axes_of_input: int, shape: Shape) -> Shape:
+    """`shape` with an axis of size 1 for each axis of the input behind it, so that it broadcasts."""
+    first = axis % axes_of_input if shape else 0
+    return (*shape, *(1,) * (axes_of_input - first - len(shape)))
+
+
+def _align(emit: Emitter, axis: int, x: Operand, given: Operand, fed: bool = False) -> Operand:
+    """`given` in its aligned shape; its axis 0 may be the batch where it is `fed`."""
+    aligned = _aligned(axis, len(x.shape), given.shape)
+    if aligned == given.shape:
+        return given
+    batch = fed and bool(given.shape) and axis % len(x.shape) == 0
+    return emit("Reshape", given, emit.constant(emit.batched(aligned) if batch else aligned, "int64"))

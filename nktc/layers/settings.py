@@ -15,7 +15,7 @@ def filler(p: FillerParameter, field: str) -> Filler:
         help = near(p.type, FILLERS) or f"the fillers are {', '.join(FILLERS)}"
         raise LayerError(f'unknown filler "{p.type}"', field=f"{field}.type", help=help)
     norm = FillerParameter.VarianceNorm.Name(p.variance_norm)
-    return Filler(p.type, p.value, p.min, p.max, p.mean, p.std, p.sparse, norm)
+    return Filler(p.type, p.value, p.min, p.max, p.mean, p.std, p.sparse, norm, field)
 
 
 def transform(p: TransformationParameter, resizes: bool = False) -> Transform:

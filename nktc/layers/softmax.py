@@ -13,7 +13,7 @@ from nktc.layers import axes
 from nktc.schema import SoftmaxParameter
 
 
-class Softmax(Layer, param="softmax_param", in_place=True):
+class Softmax(Layer, param="softmax_param", in_place=True, saves="outputs"):
     """Turns scores into probabilities that sum to 1 along `axis`."""
 
     axis: int = 1

@@ -1,9 +1,11 @@
-"""Graph to torch.nn.Module, and where it runs.
+"""Graph to torch.nn.Module, and where it runs; graph to a PyTorch source file.
 
-`compile(graph)` gives a `Net`: call it with the graph's inputs in order, get its outputs by name.
+`compile(graph)` gives a `Net`: call it with the graph's inputs in order, get its outputs by name. `source(graph)` gives
+the text of a file that computes the same without nktc.
 """
 
 from nktc.module.device import choose, why_no_gpu
 from nktc.module.net import Net, compile
+from nktc.module.source import Source, source
 
-__all__ = ["Net", "choose", "compile", "why_no_gpu"]
+__all__ = ["Net", "Source", "choose", "compile", "source", "why_no_gpu"]

@@ -91,9 +91,9 @@ class Net(nn.Module):
             self.tensor(name).copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
     def share(self, other: Net) -> None:
-        """Hold the very tensors of another net wherever both have a parameter of one name. Raises NktcError where
-        their shapes differ."""
-        for name in (name for name in self._homes if name in other._homes):
+        """Hold the very tensors of another net wherever both have a parameter of one name that weight files hold.
+        Raises NktcError where their shapes differ."""
+        for name in (n for n, p in self.graph.parameters.items() if n in other._homes and p.weight.kept):
             theirs = other.tensor(name)
             home, key = self._homes[name]
             if home[key].shape != theirs.shape:
@@ -124,7 +124,9 @@ class Net(nn.Module):
                 f'no memory is left for {size} of layer "{owner}"', at=self.graph.node(parameter.layer).at
             ) from None
         if parameter.weight.learns:
-            holder.register_parameter(key, nn.Parameter(start, requires_grad=parameter.learns))
+            # With force_backward Caffe works out the gradients of weights with lr_mult 0 too.
+            wanted = parameter.learns or self.graph.force_backward
+            holder.register_parameter(key, nn.Parameter(start, requires_grad=wanted))
             self._homes[parameter.name] = (holder._parameters, key)
         else:
             holder.register_buffer(key, start)
@@ -179,11 +181,14 @@ class Net(nn.Module):
                 local: home[key] if shape is None else home[key].view(shape) for local, home, key, shape in step.weights
             }
             layer = step.node.layer
-            if layer.each:
-                made = tuple(layer.forward(x, **weights) for x in given)
-            else:
-                made = layer.forward(*given, **weights)
-                made = made if isinstance(made, tuple) else (made,)
+            try:
+                if layer.each:
+                    made = tuple(layer.forward(x, **weights) for x in given)
+                else:
+                    made = layer.forward(*given, **weights)
+                    made = made if isinstance(made, tuple) else (made,)
+            except (IndexError, RuntimeError) as error:
+                raise _outside(step.node, error) from None
             if not given:  # made from nothing, so nothing told the layer where
                 made = tuple(y.to(self._place.device) for y in made)
             for slot, y in zip(step.outputs, made, strict=True):
@@ -192,6 +197,17 @@ class Net(nn.Module):
                 for slot in step.dead:
                     values[slot] = None
         return values
+
+
+def _outside(node: Node, error: Exception) -> Exception:
+    """What to raise for an error of torch: the node's place where a label or an index in the data names nothing, else
+    the error itself."""
+    said = str(error).partition("\n")[0].removesuffix(".")
+    if "out of bounds" not in said and "out of range in self" not in said:
+        return error
+    return NktcError(
+        f'{node.type} "{node.name}": its data holds a label or an index that is out of range: {said}', at=node.at
+    )
 
 
 def compile(graph: Graph, seed: int | None = None) -> Net:

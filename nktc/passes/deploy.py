@@ -6,20 +6,32 @@ import dataclasses
 from collections.abc import Mapping
 
 from nktc.errors import LayerError, NktcError
-from nktc.ir import Graph, Node, Preprocessing, Shape, Value, rewrite
-from nktc.layers import Accuracy, EuclideanLoss, Input, Softmax, SoftmaxWithLoss
+from nktc.ir import Graph, Layer, Node, Preprocessing, Shape, Value, rewrite
+from nktc.layers import (
+    Accuracy,
+    ContrastiveLoss,
+    EuclideanLoss,
+    HingeLoss,
+    InfogainLoss,
+    Input,
+    MultinomialLogisticLoss,
+    Sigmoid,
+    SigmoidCrossEntropyLoss,
+    Softmax,
+    SoftmaxWithLoss,
+)
 from nktc.schema import BlobShape, InputParameter, LayerParameter
 
 
 def deploy(graph: Graph, preprocessing: dict[str, Preprocessing] | None = None) -> Graph:
-    """data -> Input of one item, SoftmaxWithLoss(x, label) -> Softmax(x), other losses and accuracies -> nothing.
+    """data -> Input of one item, a loss -> its predictions (SoftmaxWithLoss -> Softmax), Accuracy, sinks -> nothing.
 
     A net that is written for its batch, as by a Reshape, keeps it. `preprocessing` says by input value what a picture
-    goes through. What is computed from labels alone goes too. A graph that is deployed already comes back as it is.
-    Raises NktcError where nothing would be left.
+    goes through. What is computed from labels alone goes too, or from what is gone. A graph that is deployed already
+    comes back as it is. Raises NktcError where nothing would be left.
     """
     fed = [node for node in graph.sources if not isinstance(node.layer, Input)]
-    ends = [node for node in graph if node.layer.loss or isinstance(node.layer, Accuracy)]
+    ends = [node for node in graph if node.layer.loss or isinstance(node.layer, Accuracy) or not node.outputs]
     if not fed and not ends:
         return graph
     try:
@@ -34,26 +46,27 @@ def _deployed(
     """The deployed graph with that batch, or with its own. Raises LayerError where a layer does not take the batch."""
     nodes: list[Node] = []
     wanted: list[str] = []
-    dropped: set[str] = {value.name for node in fed for value in node.outputs}
+    fresh = {value.name for value in graph.inputs}
+    gone: set[str] = set()
     for node in graph:
         if node in fed:
             nodes += [_input(value, node, batch) for value in node.outputs]
-        elif isinstance(node.layer, SoftmaxWithLoss):
-            softmax = _softmax(node, graph)
-            if softmax.inputs[0] not in {n.inputs[0] for n in nodes if isinstance(n.layer, Softmax)}:
-                nodes.append(softmax)
-                wanted.append(softmax.outputs[0].name)
         elif node in ends:
-            if isinstance(node.layer, EuclideanLoss):
-                wanted.append(node.inputs[0].name)
+            predictions = _predictions(node, fresh)
+            inner = _inner(node.layer)
+            same = [n for n in (*graph, *nodes) if n.layer == inner and n.inputs == node.inputs[:1]]
+            if inner and (len(node.outputs) > 1 or not same):
+                same = [_probabilities(node, inner, graph)]
+                nodes += same
+            if same:
+                predictions = same[0].outputs
+            wanted += [value.name for value in predictions]
+            gone.update({value.name for value in node.outputs} - set(wanted))
+        elif any(value.name in gone for value in node.inputs):
+            gone.update(value.name for value in node.outputs)
         else:
             nodes.append(node)
-    removed = {node.name for node in ends}
-    wanted += [
-        value.name
-        for value in graph.outputs
-        if graph.producers[value.name].name not in removed and value.name not in dropped
-    ]
+    wanted += [value.name for value in graph.outputs if value.name not in gone | fresh]
     if not wanted:
         raise NktcError(f"nothing of {graph.name} is left to infer with: it computes no value but losses")
     smaller = rewrite.keep(rewrite.with_nodes(graph, nodes), wanted)
@@ -61,6 +74,29 @@ def _deployed(
         smaller, preprocessing={v.name: known[v.name] for v in smaller.inputs if v.name in known}
     )
     return rewrite.with_batch(smaller, batch) if batch else smaller
+
+
+def _inner(loss: Layer) -> Layer | None:
+    """The layer of probabilities that a loss has inside."""
+    match loss:
+        case SoftmaxWithLoss() | InfogainLoss():
+            return Softmax(loss.axis)
+        case SigmoidCrossEntropyLoss():
+            return Sigmoid()
+    return None
+
+
+def _predictions(end: Node, fresh: set[str]) -> tuple[Value, ...]:
+    """The inputs of a loss that it compares with labels, or with each other."""
+    match end.layer:
+        case HingeLoss() | MultinomialLogisticLoss():
+            return end.inputs[:1]
+        case EuclideanLoss():
+            # Either input may be the label: it is the one that is data, or else the second.
+            return tuple(value for value in end.inputs if value.name not in fresh)[:1]
+        case ContrastiveLoss():
+            return end.inputs[:2]
+    return ()
 
 
 def _input(value: Value, source: Node, batch: int | None) -> Node:
@@ -71,16 +107,15 @@ def _input(value: Value, source: Node, batch: int | None) -> Node:
     return Node(value.name, Input((shape,)), (), (value,), definition=definition, locate=source.locate)
 
 
-def _softmax(loss: Node, graph: Graph) -> Node:
-    """The Softmax inside a SoftmaxWithLoss, called prob as in Caffe's own deploy nets."""
-    layer = loss.layer
-    assert isinstance(layer, SoftmaxWithLoss)
+def _probabilities(loss: Node, layer: Layer, graph: Graph) -> Node:
+    """The layer inside a loss; it makes the loss's second top, or prob, as in Caffe's own deploy nets."""
     taken = {node.name for node in graph} | set(graph.values)
-    losses = [node for node in graph if isinstance(node.layer, SoftmaxWithLoss)]
+    losses = [node for node in graph if _inner(node.layer)]
     name = "prob" if "prob" not in taken and len(losses) == 1 else f"{loss.name}_prob"
     scores = loss.inputs[0]
-    definition = LayerParameter(name=name, type="Softmax", bottom=[scores.name.partition("@")[0]], top=[name])
-    if layer.axis != 1:
+    output = loss.outputs[1] if len(loss.outputs) > 1 else Value(name, scores.shape, scores.dtype)
+    bottom, top = (value.name.partition("@")[0] for value in (scores, output))
+    definition = LayerParameter(name=name, type=type(layer).__name__, bottom=[bottom], top=[top])
+    if isinstance(layer, Softmax) and layer.axis != 1:
         definition.softmax_param.axis = layer.axis
-    output = Value(name, scores.shape, scores.dtype)
-    return Node(name, Softmax(layer.axis), (scores,), (output,), definition=definition, locate=loss.locate)
+    return Node(name, layer, (scores,), (output,), definition=definition, locate=loss.locate)

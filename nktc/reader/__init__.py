@@ -3,25 +3,32 @@
 `read_net` gives a `NetFile` (the net in today's syntax, with its places in the text), `build` the graph of one phase.
 """
 
+from nktc.reader.blocks import Expansion, expand
 from nktc.reader.build import Feeds, build, declared
 from nktc.reader.kind import is_net, is_solver
 from nktc.reader.net_file import NetFile, from_message, from_tree, must_exist, parse_net, read_net
+from nktc.reader.normalized import normalized
 from nktc.reader.state import State
-from nktc.reader.upgrade import upgrade, upgrade_solver
+from nktc.reader.upgrade import upgrade_net, upgrade_solver
+from nktc.reader.upgrade_file import upgrade_file
 
 __all__ = [
+    "Expansion",
     "Feeds",
     "NetFile",
     "State",
     "build",
     "declared",
+    "expand",
     "from_message",
     "from_tree",
     "is_net",
     "is_solver",
     "must_exist",
+    "normalized",
     "parse_net",
     "read_net",
-    "upgrade",
+    "upgrade_file",
+    "upgrade_net",
     "upgrade_solver",
 ]

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from nktc import text
-from nktc.errors import NktcError, Source, Span
+from nktc.errors import Errors, NktcError, Note, Source, Span, raise_all, split
 from nktc.files import find_file
+from nktc.reader.blocks import expand
 from nktc.reader.kind import is_solver
-from nktc.reader.upgrade import upgrade
+from nktc.reader.upgrade import upgrade_net
 from nktc.schema import NetParameter
 
 
 @dataclass(frozen=True, eq=False)
 class NetFile:
     """`message` in today's syntax; `trees` has the text of each of its layers, None where there is none; `path` is
-    the file, "" for a text of no file."""
+    the file, "" for a text of no file; `tree` is its text as written, but with blocks in place. `instances` tells of
+    each layer by which instances of blocks it got here, innermost first; it is empty where the net has no blocks.
+    `errors` are mistakes inside single layers that were left for `build` to raise."""
 
     message: NetParameter
     trees: tuple[text.Tree | None, ...]
     path: str = ""
     tree: text.Tree | None = None
+    instances: tuple[tuple[Note, ...], ...] = ()
+    errors: tuple[NktcError, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -34,12 +40,13 @@ class NetFile:
         return found.span if found else None
 
 
-def read_net(path: str | Path) -> NetFile:
-    """Read a prototxt net. Raises located NktcErrors."""
+def read_net(path: str | Path, strict: bool = True) -> NetFile:
+    """Read a prototxt net. Raises located NktcErrors; unless it is `strict`, what is wrong inside single layers is left
+    for `build`, which finds what else is wrong with the net. Only for nets that are built."""
     tree = text.read(path)
     if is_solver(tree):
-        raise NktcError(f"{path} is a solver, not a net", help="give the net that it names")
-    return _bound(tree, str(path))
+        raise NktcError(f"{path} is a solver, not a net", help="give the net that it names", code="wrong-file")
+    return _bound(tree, str(path), strict)
 
 
 def parse_net(prototxt: str, name: str = "net.prototxt") -> NetFile:
@@ -49,8 +56,12 @@ def parse_net(prototxt: str, name: str = "net.prototxt") -> NetFile:
 
 def from_message(message: NetParameter, path: str = "") -> NetFile:
     """A net from a message that has no text, such as the one inside a .caffemodel."""
-    today, trees = upgrade(message, None)
-    return NetFile(today, tuple(trees), path)
+    try:
+        net = _bound(text.parse(Source("", text.print_message(message))), path)
+    except NktcError as error:
+        raise_all([NktcError(one.message, help=one.help, code=one.code) for one in split(error)])
+        raise
+    return NetFile(net.message, (None,) * len(net.trees), path)
 
 
 def from_tree(tree: text.Tree, path: str) -> NetFile:
@@ -58,15 +69,43 @@ def from_tree(tree: text.Tree, path: str) -> NetFile:
     return _bound(tree, path)
 
 
-def _bound(tree: text.Tree, path: str) -> NetFile:
-    message, trees = upgrade(text.bind(tree, NetParameter), tree)
-    return NetFile(message, tuple(trees), path, tree)
+def _bound(tree: text.Tree, path: str, strict: bool = True) -> NetFile:
+    plain = expand(tree)
+    errors: list[NktcError] = []
+    try:
+        message = _message(plain.tree, strict, errors)
+        today = upgrade_net(plain.tree)
+        if today is not plain.tree:
+            errors.clear()
+            message = _message(today, strict, errors)
+    except NktcError as error:
+        raise_all(plain.told(error))
+        raise  # told gives one error at least
+    told = tuple(plain.told(Errors(errors)))
+    trees = tuple(layer.value for layer in today.all("layer") if isinstance(layer.value, text.Tree))
+    # An Input layer made of the net's input fields comes first.
+    instances = ((),) * (len(trees) - len(plain.instances)) + plain.instances if plain.instances else ()
+    return NetFile(message, trees, path, plain.tree, instances, told)
+
+
+def _message(net: text.Tree, strict: bool, errors: list[NktcError]) -> NetParameter:
+    """The message of a net; `errors` gets what is wrong inside single layers, which is raised where `strict`, as is
+    all else."""
+    message = text.bind(net, NetParameter, errors)
+    if errors and (strict or not all(_in_a_layer(net, error.at) for error in errors)):
+        raise Errors(errors)
+    return message
+
+
+def _in_a_layer(net: text.Tree, at: Span | None) -> bool:
+    layers = (layer.value for layer in net.all("layer"))
+    return any(layer.holds(at) for layer in layers if isinstance(layer, text.Tree))
 
 
 def must_exist(name: str, folder: Path, what: str, at: Span | None = None) -> Path:
     """The file that a text in `folder` names, or an error that tells where it was looked for."""
     path = find_file(name, folder)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, False for a name that no system takes
         help = f"it is looked for in {folder.resolve()} and in {Path.cwd()}"
-        raise NktcError(f'{what} "{name}" does not exist', at=at, help=help)
+        raise NktcError(f'{what} "{name}" does not exist', at=at, help=help, code="file-missing")
     return path

@@ -23,7 +23,8 @@ def included(layer: LayerParameter, state: State) -> bool:
     """Whether the layer is part of the net: with include rules when one of them holds, with exclude rules when none
     does. Raises LayerError when it has both kinds."""
     if layer.include and layer.exclude:
-        raise LayerError("has include rules and exclude rules", field="exclude", help="keep one kind")
+        message = "has include rules and exclude rules"
+        raise LayerError(message, field="exclude", help="keep one kind", code="include-exclude")
     if layer.include:
         return any(holds(rule, state) for rule in layer.include)
     return not any(holds(rule, state) for rule in layer.exclude)

@@ -1,374 +1,374 @@
-"""Old spellings of nets and solvers, brought to today's, on the message.
+"""Old spellings of nets and solvers, brought to today's, on the text.
 
 Three ages of Caffe are read: V0 of 2013 (`layers { layer { type: "conv" kernelsize: 5 } }`), V1 of 2014
-(`layers { type: CONVOLUTION blobs_lr: 1 }`) and today's `layer`. What comes out is what Caffe's own upgrade
-makes of them.
+(`layers { type: CONVOLUTION blobs_lr: 1 }`) and today's `layer`. What comes out is what Caffe's own upgrade makes of
+them, with every comment of the old text, and with the places of the old fields.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import product
-from typing import Any
+from __future__ import annotations
 
-from nktc.errors import NktcError, Note, Span, near, raise_all
-from nktc.schema import (
-    LayerParameter,
-    NetParameter,
-    SolverParameter,
-    V0LayerParameter,
-    V1LayerParameter,
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product, zip_longest
+
+from nktc.errors import NktcError, Note, Span, coded, near, raise_all
+from nktc.reader.old_names import (
+    SOLVERS,
+    SPECS,
+    TRANSFORM,
+    TRANSFORMED,
+    V0_RENAMED,
+    V0_SETTINGS,
+    V0_TRANSFORM,
+    V0_TYPES,
+    V1_TYPES,
 )
-from nktc.text import Tree
+from nktc.schema import SolverParameter, V1LayerParameter
+from nktc.text import Field, Scalar, Tree, bind
 
-V1_TYPES = {
-    "ABSVAL": "AbsVal",
-    "ACCURACY": "Accuracy",
-    "ARGMAX": "ArgMax",
-    "BNLL": "BNLL",
-    "CONCAT": "Concat",
-    "CONTRASTIVE_LOSS": "ContrastiveLoss",
-    "CONVOLUTION": "Convolution",
-    "DATA": "Data",
-    "DECONVOLUTION": "Deconvolution",
-    "DROPOUT": "Dropout",
-    "DUMMY_DATA": "DummyData",
-    "ELTWISE": "Eltwise",
-    "EUCLIDEAN_LOSS": "EuclideanLoss",
-    "EXP": "Exp",
-    "FLATTEN": "Flatten",
-    "HDF5_DATA": "HDF5Data",
-    "HDF5_OUTPUT": "HDF5Output",
-    "HINGE_LOSS": "HingeLoss",
-    "IM2COL": "Im2col",
-    "IMAGE_DATA": "ImageData",
-    "INFOGAIN_LOSS": "InfogainLoss",
-    "INNER_PRODUCT": "InnerProduct",
-    "LRN": "LRN",
-    "MEMORY_DATA": "MemoryData",
-    "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss",
-    "MVN": "MVN",
-    "POOLING": "Pooling",
-    "POWER": "Power",
-    "RELU": "ReLU",
-    "SIGMOID": "Sigmoid",
-    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
-    "SILENCE": "Silence",
-    "SLICE": "Slice",
-    "SOFTMAX": "Softmax",
-    "SOFTMAX_LOSS": "SoftmaxWithLoss",
-    "SPLIT": "Split",
-    "TANH": "TanH",
-    "THRESHOLD": "Threshold",
-    "WINDOW_DATA": "WindowData",
-}
-V0_TYPES = {
-    "accuracy": "Accuracy",
-    "bnll": "BNLL",
-    "concat": "Concat",
-    "conv": "Convolution",
-    "data": "Data",
-    "dropout": "Dropout",
-    "euclidean_loss": "EuclideanLoss",
-    "flatten": "Flatten",
-    "hdf5_data": "HDF5Data",
-    "hdf5_output": "HDF5Output",
-    "im2col": "Im2col",
-    "images": "ImageData",
-    "infogain_loss": "InfogainLoss",
-    "innerproduct": "InnerProduct",
-    "lrn": "LRN",
-    "multinomial_logistic_loss": "MultinomialLogisticLoss",
-    "pool": "Pooling",
-    "relu": "ReLU",
-    "sigmoid": "Sigmoid",
-    "softmax": "Softmax",
-    "softmax_loss": "SoftmaxWithLoss",
-    "split": "Split",
-    "tanh": "TanH",
-    "window_data": "WindowData",
-}
-# The settings of each V0 type that has any: the message they go to, and their old names.
-V0_SETTINGS = {
-    "conv": (
-        "convolution_param",
-        "num_output biasterm weight_filler bias_filler pad kernelsize group stride",
-    ),
-    "innerproduct": ("inner_product_param", "num_output biasterm weight_filler bias_filler"),
-    "pool": ("pooling_param", "pool pad kernelsize stride"),
-    "dropout": ("dropout_param", "dropout_ratio"),
-    "lrn": ("lrn_param", "local_size alpha beta k"),
-    "concat": ("concat_param", "concat_dim"),
-    "infogain_loss": ("infogain_loss_param", "source"),
-    "data": ("data_param", "source batchsize rand_skip"),
-    "hdf5_data": ("hdf5_data_param", "source batchsize"),
-    "images": ("image_data_param", "source batchsize rand_skip shuffle_images new_height new_width"),
-    "window_data": (
-        "window_data_param",
-        "source batchsize det_fg_threshold det_bg_threshold det_fg_fraction det_context_pad det_crop_mode",
-    ),
-}
-# Settings that have another name today.
-V0_RENAMED = {
-    "batchsize": "batch_size",
-    "biasterm": "bias_term",
-    "det_bg_threshold": "bg_threshold",
-    "det_context_pad": "context_pad",
-    "det_crop_mode": "crop_mode",
-    "det_fg_fraction": "fg_fraction",
-    "det_fg_threshold": "fg_threshold",
-    "kernelsize": "kernel_size",
-    "shuffle_images": "shuffle",
-}
-V0_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
-TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
-TRANSFORMED = ("data_param", "image_data_param", "window_data_param")
-# Fields of a V1 layer that are not copied as they are.
-V1_OWN = {"type", "param", "blob_share_mode", "blobs_lr", "weight_decay", "layer"}
+INPUT = ("input", "input_shape", "input_dim")
+NETS = ("net_param", "train_net_param", "test_net_param")  # of a solver
 STATISTICS = 3  # weights of BatchNorm: mean, variance and their divisor
-SOLVERS = {
-    SolverParameter.SGD: "SGD",
-    SolverParameter.NESTEROV: "Nesterov",
-    SolverParameter.ADAGRAD: "AdaGrad",
-    SolverParameter.RMSPROP: "RMSProp",
-    SolverParameter.ADADELTA: "AdaDelta",
-    SolverParameter.ADAM: "Adam",
-}
 
 
-def upgrade(net: NetParameter, tree: Tree | None) -> tuple[NetParameter, list[Tree | None]]:
-    """`net` in today's spelling, and the text of each of its layers; `net` itself is left as it is.
-
-    With nothing to do the net returned is `net`. The Input layer made of a net's `input` fields has those
-    fields for its text. `tree` is the text that `net` was bound from, None when it came from elsewhere.
-    """
-    _refuse_mixture(net, tree)
-    if tree:
-        _refuse_ignored(tree)
-    trees = _trees(tree, "layers", len(net.layers)) if net.layers else _trees(tree, "layer", len(net.layer))
-    today = net
-    if net.layers:
-        today = _without(net, "layers")
-        if any(old.HasField("layer") for old in net.layers):
-            pairs = _fold_padding(net.layers, trees)
-        else:
-            pairs = list(zip(net.layers, trees, strict=True))
-        trees = [text for _, text in pairs]
-        today.layer.extend(_layer(old, text) for old, text in pairs)
-    if net.input or net.input_dim or net.input_shape:
-        layer, text = _input_layer(net, tree)
-        rest = [*today.layer]
-        today = _without(today, "layer", "input", "input_dim", "input_shape")
-        today.layer.extend([layer, *rest])
-        trees = [text, *trees]
-    learning = [i for i, layer in enumerate(today.layer) if _learns_statistics(layer)]
-    if learning:
-        today = _copy(today) if today is net else today
-        for i in learning:
-            for spec in today.layer[i].param:
-                spec.lr_mult = spec.decay_mult = 0
-    return today, trees
-
-
-def upgrade_solver(solver: SolverParameter, tree: Tree | None = None) -> SolverParameter:
-    """`solver` with `type` for `solver_type`; the one given when there is nothing to do."""
-    if not solver.HasField("solver_type"):
-        return solver
-    if solver.HasField("type"):
-        at, *_ = _places(tree, "solver_type")
-        first, *_ = _places(tree, "type")
-        notes = [Note("type is given here", first)] if first else []
-        message = "solver_type and type both name the solver"
-        raise NktcError(message, at=at, notes=notes, help="leave out solver_type")
-    today = SolverParameter()
-    today.CopyFrom(solver)
-    today.type = SOLVERS[solver.solver_type]
-    today.ClearField("solver_type")
+@coded("cannot-upgrade")
+def upgrade_net(net: Tree) -> Tree:
+    """`net` in today's syntax, `net` itself where it is already. It binds, but for what is wrong inside today's
+    layers. The Input layer made of a net's `input` fields is the first layer. Raises located NktcErrors."""
+    _refuse_mixture(net)
+    today = _mapped(_fold_padding(net), lambda field: _layer(field) if field.name == "layers" else field)
+    today = _mapped(_with_input_layer(today), _still)
+    _refuse_ignored(today)
     return today
 
 
-def _places(tree: Tree | None, name: str) -> Sequence[Span | None]:
-    """The places of the fields called `name`; at least one, None where there is no text."""
-    return [field.extent() for field in tree.all(name)] if tree and tree.find(name) else [None]
+@coded("cannot-upgrade")
+def upgrade_solver(solver: Tree) -> Tree:
+    """`solver`, and the nets in it, in today's syntax, `solver` itself where it is already. Raises located NktcErrors,
+    all that `bind` has too."""
+    bind(solver, SolverParameter)
+    old, today = solver.find("solver_type"), solver.find("type")
+    if old and today:
+        note = Note("type is given here", today.extent())
+        message = "solver_type and type both name the solver"
+        raise NktcError(message, at=old.extent(), notes=[note], help="leave out solver_type")
+    return _mapped(solver, _solver_field)
 
 
-def _trees(tree: Tree | None, name: str, count: int) -> list[Tree | None]:
-    """The texts of the layers; Nones where the text does not fit the message."""
-    found: list[Tree | None] = []
-    if tree:
-        found += [field.value for field in tree.all(name) if isinstance(field.value, Tree)]
-    return found if len(found) == count else [None] * count
+def _solver_field(field: Field) -> Field:
+    if field.name == "solver_type":
+        # bind knows names and numbers.
+        said = bind(Tree((field,), field.span, field.span), SolverParameter).solver_type
+        today = SOLVERS[SolverParameter.SolverType.Name(said)]
+        return replace(field, name="type", value=Scalar("string", today, field.value.span))
+    if field.name in NETS and isinstance(field.value, Tree):
+        return _with_value(field, upgrade_net(field.value))
+    return field
 
 
-def _copy(net: NetParameter) -> NetParameter:
-    copy = NetParameter()
-    copy.CopyFrom(net)
-    return copy
-
-
-def _without(net: NetParameter, *names: str) -> NetParameter:
-    """A copy of `net` that never holds the fields `names`: weights may be in them."""
-    copy = NetParameter()
-    for field, value in net.ListFields():
-        if field.name not in names:
-            _set(copy, field.name, value)
-    return copy
-
-
-def _set(message: Any, name: str, value: Any) -> None:
-    """Set a field of any kind to a copy of `value`; a repeated one is added to, by one value or by many."""
-    field = message.DESCRIPTOR.fields_by_name[name]
-    target = getattr(message, name)
-    if hasattr(target, "extend"):
-        target.extend(value if hasattr(value, "extend") else [value])
-    elif field.message_type:
-        target.CopyFrom(value)
-    else:
-        setattr(message, name, value)
-
-
-def _refuse_mixture(net: NetParameter, tree: Tree | None) -> None:
-    if not net.layer or not net.layers:
+def _refuse_mixture(net: Tree) -> None:
+    firsts = [field for name in ("layer", "layers") for field in [*net.all(name)][:1]]
+    if len(firsts) < 2:
         return
-    places = {name: _places(tree, name)[0] for name in ("layer", "layers")}
-    first, second = sorted(places, key=lambda name: ((at := places[name]) and (at.line, at.column)) or (0, 0))
-    notes = [Note(f"the first {first} is here", places[first])] if places[first] else []
+    first, second = sorted(firsts, key=lambda field: _order(field.span))
+    note = Note(f"the first {first.name} is here", first.extent())
     message = "a net has layer, or in the old spelling layers, but not both"
-    raise NktcError(message, at=places[second], notes=notes)
+    raise NktcError(message, at=second.extent(), notes=[note])
 
 
-def _refuse_ignored(tree: Tree) -> None:
+def _refuse_ignored(net: Tree) -> None:
     """Refuse a data layer's old transform settings in today's `layer`: Caffe reads and then ignores them."""
     errors = []
-    for layer in tree.all("layer"):
-        for param, name in product(TRANSFORMED, TRANSFORM):
+    for layer in net.all("layer"):
+        for param, name in product(TRANSFORMED.values(), TRANSFORM):
             if isinstance(layer.value, Tree) and (found := layer.value.find(param, name)):
                 help = f"write {name} in transform_param, or leave it out as Caffe does"
                 message = f"{name} has no effect in the {param} of a layer"
-                errors.append(NktcError(message, at=found.extent(), help=help))
+                errors.append(NktcError(message, at=found.extent(), help=help, code="no-effect"))
     raise_all(errors)
 
 
-def _learns_statistics(layer: LayerParameter) -> bool:
-    """Whether a BatchNorm sets rates for its statistics, which no gradient reaches; Caffe overrules them."""
-    if layer.type != "BatchNorm" or len(layer.param) != STATISTICS:
-        return False
-    return any(spec.lr_mult or spec.decay_mult for spec in layer.param)
-
-
-def _input_layer(net: NetParameter, tree: Tree | None) -> tuple[LayerParameter, Tree | None]:
-    """The Input layer that the fields `input`, `input_shape` and `input_dim` of a net stand for."""
-    text = None
-    if tree:
-        fields = tuple(field for field in tree.fields if field.name in ("input", "input_shape", "input_dim"))
-        text = Tree(fields, fields[0].extent(), fields[-1].extent()) if fields else None
-    at, *_ = _places(tree, "input")
-    inputs, shapes, sizes = len(net.input), len(net.input_shape), len(net.input_dim)
-    layer = LayerParameter(name="input", type="Input", top=net.input)
-    if shapes:
-        if shapes != inputs:
-            place = _places(tree, "input_shape")[-1]
-            message = f"{inputs} input but {shapes} input_shape"
-            raise NktcError(message, at=place, help="write one for each input")
-        layer.input_param.shape.extend(net.input_shape)
-    elif sizes != 4 * inputs:
-        place = _places(tree, "input_dim")[-1] if sizes else at
-        message = f"{inputs} input but {sizes} input_dim"
-        raise NktcError(message, at=place, help="write four for each input, or an input_shape")
-    else:
-        for i in range(inputs):
-            layer.input_param.shape.add(dim=net.input_dim[4 * i : 4 * i + 4])
-    return layer, text
-
-
-def _fold_padding(
-    layers: Iterable[V1LayerParameter], trees: Sequence[Tree | None]
-) -> list[tuple[V1LayerParameter, Tree | None]]:
-    """V0 layers without those of type padding, whose pad goes to the layer that reads them."""
-    kept: list[tuple[V1LayerParameter, Tree | None]] = []
-    padding: dict[str, V1LayerParameter] = {}  # by the blob it writes
-    for old, text in zip(layers, trees, strict=True):
-        if old.layer.type == "padding":
-            if len(old.bottom) != 1 or len(old.top) != 1:
-                message = f"padding takes 1 bottom and 1 top, not {len(old.bottom)} and {len(old.top)}"
-                raise NktcError(message, at=text.span if text else None)
-            padding[old.top[0]] = old
+def _fold_padding(net: Tree) -> Tree:
+    """The net without V0 layers of type padding, whose pad, and what is said of them, goes to the conv or pool that
+    reads them; what is said of those that nobody reads goes to the field after them."""
+    if not any(_kind(field) for field in net.all("layers")):
+        return net
+    kept: list[Field] = []
+    padding: dict[str, Field] = {}  # by the blob it writes
+    untold: dict[int, tuple[int, Field]] = {}  # by id: how many fields are kept before it, itself
+    for field in net.fields:
+        sources, bottoms, tops = [], _words(field.value, "bottom"), _words(field.value, "top")
+        if field.name == "layers":
+            sources = [padding[bottom] for bottom in bottoms if bottom in padding]
+        if sources:
+            name = f'padding "{_word(sources[0].value, "layer.name")}" is read by a layer'
+            if _kind(field) not in ("conv", "pool"):
+                raise NktcError(f"{name} that cannot pad", at=field.value.span, help="only conv and pool can")
+            if len(bottoms) != 1:
+                raise NktcError(f"{name} with {len(bottoms)} bottoms", at=field.value.span, help="give it one")
+            field = _padded(field, sources[0])
+            if told := untold.pop(id(sources[0]), None):
+                field = _saying(_said(told[1]), field)
+        if _kind(field) == "padding":
+            if len(bottoms) != 1 or len(tops) != 1:
+                message = f"padding takes 1 bottom and 1 top, not {len(bottoms)} and {len(tops)}"
+                raise NktcError(message, at=field.value.span)
+            padding[tops[0]] = field
+            untold[id(field)] = (len(kept), field)
             continue
-        today = V1LayerParameter()
-        today.CopyFrom(old)
-        for i, bottom in enumerate(old.bottom):
-            if source := padding.get(bottom):
-                if old.layer.type not in ("conv", "pool"):
-                    message = f'padding "{source.layer.name}" is read by a layer that cannot pad'
-                    raise NktcError(message, at=text.span if text else None, help="only conv and pool can")
-                today.layer.pad = source.layer.pad
-                today.bottom[i] = source.bottom[0]
-        for top in old.top:
+        for top in tops:
             padding.pop(top, None)
-        kept.append((today, text))
-    return kept
+        kept.append(field)
+    closing = net.closing
+    for position, field in reversed(untold.values()):
+        if position < len(kept):
+            kept[position] = _saying(_said(field), kept[position])
+        else:
+            closing = (*_said(field), *closing)
+    return replace(net, fields=tuple(kept), closing=closing)
 
 
-def _layer(old: V1LayerParameter, text: Tree | None) -> LayerParameter:
+def _padded(reader: Field, source: Field) -> Field:
+    """A V0 layer that takes the pad of the padding layer it reads, and reads what that reads."""
+    assert isinstance(reader.value, Tree)
+    assert isinstance(source.value, Tree)
+    found, bottom = source.value.find("layer", "pad"), source.value.find("bottom")
+    at = source.value.span
+    pad = Field("pad", found.value, found.span) if found else Field("pad", Scalar("number", "0", at), at)
+
+    def change(field: Field) -> Field:
+        if field.name == "bottom" and bottom:
+            return replace(field, value=bottom.value, span=bottom.span)
+        if field.name == "layer" and isinstance(field.value, Tree):
+            if own := field.value.find("pad"):
+                pads = replace(own, value=pad.value, span=pad.span)
+                return _with_value(field, _mapped(field.value, lambda inner: pads if inner is own else inner))
+            return _with_value(field, replace(field.value, fields=(*field.value.fields, pad)))
+        return field
+
+    return _with_value(reader, _mapped(reader.value, change))
+
+
+def _layer(old: Field) -> Field:
     """Today's layer for a V1 layer, or for the V0 layer in one."""
-    today = LayerParameter()
-    if old.HasField("layer"):
-        _from_v0(today, old.layer, text)
-    for field, value in old.ListFields():
-        if field.name not in V1_OWN:
-            _set(today, field.name, value)
-    if old.HasField("type"):
-        name = V1LayerParameter.LayerType.Name(old.type)
-        if name not in V1_TYPES:
-            found = text.find("type") if text else None
-            raise NktcError("NONE is no type of layer", at=found.extent() if found else None)
-        today.type = V1_TYPES[name]
-    for names, values in (("name", old.param), ("share_mode", old.blob_share_mode)):
-        _set_specs(today, names, values)
-    _set_rates(today, old.blobs_lr, old.weight_decay)
-    _move_transform(today)
-    return today
+    assert isinstance(old.value, Tree)
+    tree = _from_v0(old.value) if old.value.find("layer") else _mapped(old.value, _v1_type)
+    return replace(old, name="layer", value=_with_transform_param(_with_params(tree)))
 
 
-def _set_specs(layer: LayerParameter, name: str, values: Sequence[Any]) -> None:
-    """Give the i-th weight's ParamSpec the i-th of `values`."""
-    for i, value in enumerate(values):
-        while len(layer.param) <= i:
-            layer.param.add()
-        setattr(layer.param[i], name, value)
+def _v1_type(field: Field) -> Field:
+    if field.name != "type":
+        return field
+    # bind knows names and numbers.
+    name = V1LayerParameter.LayerType.Name(bind(Tree((field,), field.span, field.span), V1LayerParameter).type)
+    if name not in V1_TYPES:
+        raise NktcError("NONE is no type of layer", at=field.extent(), code="unknown-type")
+    return replace(field, value=Scalar("string", V1_TYPES[name], field.value.span))
 
 
-def _set_rates(layer: LayerParameter, rates: Sequence[float], decays: Sequence[float]) -> None:
-    _set_specs(layer, "lr_mult", rates)
-    _set_specs(layer, "decay_mult", decays)
+def _from_v0(old: Tree) -> Tree:
+    """The V1 layer that `old` is with the V0 layer in it, its type already today's; settings that its type does not
+    have are dropped, as Caffe drops them."""
+    outer = [field for field in old.fields if field.name != "layer"]
+    for field in outer:
+        if field.name not in ("bottom", "top"):
+            message = f"{field.name} has no effect beside a layer of the oldest spelling"
+            help = f"leave {field.name} out as Caffe does, or write the layer in today's syntax"
+            raise NktcError(message, at=field.extent(), help=help, code="no-effect")
+    inner = old.find("layer")
+    assert inner
+    assert isinstance(inner.value, Tree)
+    kind = _word(inner.value, "type")
+    if kind not in V0_TYPES:
+        at = (inner.value.find("type") or inner).extent()
+        help = near(kind, V0_TYPES)
+        raise NktcError(f'unknown old layer type "{kind}"', at=at, help=help, code="unknown-type")
+    param, names = V0_SETTINGS.get(kind, ("", ""))
+    head: list[Field] = []
+    messages: dict[str, list[Field]] = {"": []}  # by name; "" are fields of the layer itself
+    left = tuple(filter(None, (*inner.comments, inner.value.opening, inner.aside)))
+    for field in inner.value.fields:
+        name, into, told = field.name, "", _saying(left, field)
+        if name == "type":
+            told = replace(told, value=Scalar("string", V0_TYPES[kind], field.value.span))
+        elif name in names.split():
+            into, told = param, replace(told, name=V0_RENAMED.get(name, name))
+        elif name in V0_TRANSFORM:
+            into, told = "transform_param", replace(told, name=V0_TRANSFORM[name])
+        elif name not in ("name", "blobs", *SPECS) and (kind, name) != ("hdf5_output", "hdf5_output_param"):
+            left = _said(told)
+            continue
+        left = ()
+        (head if name in ("name", "type") else messages.setdefault(into, [])).append(told)
+    fields = (*head, *outer, *messages.pop(""), *(_message(name, inside) for name, inside in messages.items()))
+    return replace(old, fields=fields, closing=(*left, *inner.value.closing, *old.closing))
 
 
-def _move_transform(layer: LayerParameter) -> None:
-    """Move a data layer's own transform settings to transform_param."""
-    settings: Any  # of any of three classes
-    for settings in (layer.data_param, layer.image_data_param, layer.window_data_param):
-        for name in TRANSFORM:
-            if settings.HasField(name):
-                setattr(layer.transform_param, name, getattr(settings, name))
-                settings.ClearField(name)
+def _with_params(tree: Tree) -> Tree:
+    """A layer whose i-th `param` has what the i-th blobs_lr, weight_decay and so on said."""
+    columns = [[replace(field, name=today) for field in tree.all(old)] for old, today in SPECS.items()]
+    params = [_message("param", [field for field in row if field]) for row in zip_longest(*columns)]
+    fields: list[Field] = []
+    for field in tree.fields:
+        if field.name in SPECS:
+            fields += params
+            params = []
+        else:
+            fields.append(field)
+    return replace(tree, fields=tuple(fields))
 
 
-def _from_v0(layer: LayerParameter, old: V0LayerParameter, text: Tree | None) -> None:
-    """Fill `layer` from a V0 layer; settings that its type does not have are dropped, as Caffe drops them."""
-    if old.type not in V0_TYPES:
-        found = text.find("layer", "type") if text else None
-        at = found.extent() if found else None
-        raise NktcError(f'unknown old layer type "{old.type}"', at=at, help=near(old.type, V0_TYPES))
-    layer.name, layer.type = old.name, V0_TYPES[old.type]
-    layer.blobs.extend(old.blobs)
-    _set_rates(layer, old.blobs_lr, old.weight_decay)
-    param, names = V0_SETTINGS.get(old.type, ("", ""))
-    for field, value in old.ListFields():
-        if field.name in names.split():
-            if isinstance(value, int) and value < 0:
-                found = text.find("layer", field.name) if text else None
-                at = found.extent() if found else None
-                raise NktcError(f"{field.name} takes a whole number from 0, not {value}", at=at)
-            _set(getattr(layer, param), V0_RENAMED.get(field.name, field.name), value)
-        elif field.name in V0_TRANSFORM:
-            _set(layer.transform_param, V0_TRANSFORM[field.name], value)
-    if old.type == "hdf5_output" and old.HasField("hdf5_output_param"):
-        layer.hdf5_output_param.CopyFrom(old.hdf5_output_param)
+def _with_transform_param(tree: Tree) -> Tree:
+    """A layer with its data settings for pictures moved to transform_param, where they overrule what is there."""
+    kind = _word(tree, "type")
+    settings = tree.find(TRANSFORMED[kind]) if kind in TRANSFORMED else None
+    if not settings or not isinstance(settings.value, Tree):
+        return tree
+    moved = [field for field in settings.value.fields if field.name in TRANSFORM]
+    if not moved:
+        return tree
+    stay = _with_value(settings, _without(settings.value, moved))
+    own = tree.find("transform_param")
+    if not own or not isinstance(own.value, Tree):
+        fields: list[Field] = []
+        for field in tree.fields:
+            fields += [_message("transform_param", moved), stay] if field is settings else [field]
+        return replace(tree, fields=tuple(fields))
+    names = [field.name for field in moved]
+    overruled = [field for field in own.value.fields if field.name in names]
+    kept = _without(own.value, overruled)
+    said = tuple(word for field in overruled for word in _said(field))
+    merged = _with_value(own, replace(kept, fields=(*kept.fields, _saying(said, moved[0]), *moved[1:])))
+    return _mapped(tree, lambda field: merged if field is own else stay if field is settings else field)
+
+
+def _with_input_layer(net: Tree) -> Tree:
+    """A net whose first layer is the Input layer that its fields `input`, `input_shape` and `input_dim` stand for."""
+    old = [field for field in net.fields if field.name in INPUT]
+    if not old:
+        return net
+    # What is said above the first of them is said above the layer.
+    first, told = old[0], old[0].comments
+    bare = [replace(field, comments=() if field is first else _lines(field.comments)) for field in old]
+    inputs, given, sizes = ([field for field in bare if field.name == name] for name in INPUT)
+    if given and len(given) != len(inputs):
+        message = f"{len(inputs)} input but {len(given)} input_shape"
+        raise NktcError(message, at=given[-1].extent(), help="write one for each input")
+    if not given and len(sizes) != 4 * len(inputs):
+        message = f"{len(inputs)} input but {len(sizes)} input_dim"
+        help = "write four for each input, or an input_shape"
+        raise NktcError(message, at=sizes[-1].extent() if sizes else first.extent(), help=help)
+    shapes = [replace(field, name="shape") for field in given]
+    if not given:
+        dims = [replace(field, name="dim") for field in sizes]
+        shapes = [_message("shape", dims[i : i + 4]) for i in range(0, len(dims), 4)]
+    # With shapes Caffe does not look at input_dim.
+    ignored = tuple(word for field in sizes if given for word in _said(field))
+    name = Field("name", Scalar("string", "input", first.span), first.span)
+    kind = Field("type", Scalar("string", "Input", first.span), first.span)
+    tops = [replace(field, name="top") for field in inputs]
+    tree = Tree((name, kind, *tops, _message("input_param", shapes)), *_extent(old), closing=ignored)
+    position = next(i for i, field in enumerate(net.fields) if field is first or field.name == "layer")
+    fields = [*net.fields[:position], Field("layer", tree, first.span, told), *net.fields[position:]]
+    return replace(net, fields=tuple(field for field in fields if field.name not in INPUT))
+
+
+def _still(field: Field) -> Field:
+    """A BatchNorm whose statistics do not learn, whatever its param say: no gradient reaches them, and Caffe overrules
+    the rates. Other fields as they are."""
+    if field.name == "block" and isinstance(field.value, Tree):
+        return _with_value(field, _mapped(field.value, _still))
+    if field.name != "layer" or not isinstance(field.value, Tree) or _word(field.value, "type") != "BatchNorm":
+        return field
+    if len([*field.value.all("param")]) != STATISTICS:
+        return field
+    return _with_value(field, _mapped(field.value, _still_param))
+
+
+def _still_param(field: Field) -> Field:
+    if field.name != "param" or not isinstance(field.value, Tree):
+        return field
+    tree = _mapped(field.value, _zero)
+    missing = [name for name in ("lr_mult", "decay_mult") if not tree.find(name)]
+    if missing:
+        at = tree.span
+        zeros = (Field(name, Scalar("number", "0", at), at) for name in missing)
+        tree = replace(tree, fields=(*tree.fields, *zeros))
+    return _with_value(field, tree)
+
+
+def _zero(field: Field) -> Field:
+    """A rate as 0, as it is where it is 0 already."""
+    value = field.value
+    if field.name not in ("lr_mult", "decay_mult") or isinstance(value, Tree) or not value.text.strip("-0.fF"):
+        return field
+    return replace(field, value=Scalar("number", "0", value.span))
+
+
+def _mapped(tree: Tree, change: Callable[[Field], Field]) -> Tree:
+    """`tree` with its fields changed; `tree` itself where none is."""
+    fields = tuple(map(change, tree.fields))
+    return tree if all(map(operator.is_, fields, tree.fields)) else replace(tree, fields=fields)
+
+
+def _with_value(field: Field, value: Tree) -> Field:
+    return field if value is field.value else replace(field, value=value)
+
+
+def _without(tree: Tree, fields: Sequence[Field]) -> Tree:
+    return replace(tree, fields=tuple(field for field in tree.fields if not any(field is one for one in fields)))
+
+
+def _message(name: str, fields: Sequence[Field]) -> Field:
+    """`name { fields }`; what is said above the first of them is said above it."""
+    first, *rest = fields
+    inside = (replace(first, comments=()), *(replace(field, comments=_lines(field.comments)) for field in rest))
+    start, end = _extent(fields)
+    return Field(name, Tree(inside, start, end, inline=True), start, first.comments)
+
+
+def _extent(fields: Sequence[Field]) -> tuple[Span, Span]:
+    """The first name and the last word of some fields."""
+    ends = (field.value.end if isinstance(field.value, Tree) else field.value.span for field in fields)
+    return min((field.span for field in fields), key=_order), max(ends, key=_order)
+
+
+def _order(at: Span) -> tuple[int, int]:
+    return at.line, at.column
+
+
+def _saying(words: Sequence[str], field: Field) -> Field:
+    """`field` with more comments above, but below the empty line that sets it off."""
+    gap = 1 if field.comments[:1] == ("",) else 0
+    return replace(field, comments=(*field.comments[:gap], *words, *field.comments[gap:]))
+
+
+def _said(field: Field) -> tuple[str, ...]:
+    """All that is said above, in and behind a field."""
+    inside: tuple[str, ...] = ()
+    if isinstance(field.value, Tree):
+        told = (word for inner in field.value.fields for word in _said(inner))
+        inside = (field.value.opening, *told, *field.value.closing)
+    return _lines((*field.comments, *inside, field.aside))
+
+
+def _lines(comments: Sequence[str]) -> tuple[str, ...]:
+    """Comments without the empty lines between them."""
+    return tuple(filter(None, comments))
+
+
+def _kind(field: Field) -> str:
+    """The type of a V0 layer, "" for other fields."""
+    return _word(field.value, "layer.type") if field.name == "layers" else ""
+
+
+def _word(value: Tree | Scalar, path: str) -> str:
+    """The word at a path, "" where there is none."""
+    found = value.find(path) if isinstance(value, Tree) else None
+    return found.value.text if found and isinstance(found.value, Scalar) else ""
+
+
+def _words(value: Tree | Scalar, name: str) -> list[str]:
+    fields = value.all(name) if isinstance(value, Tree) else ()
+    return [field.value.text for field in fields if isinstance(field.value, Scalar)]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from nktc.errors import NktcError, Note, Span, near, raise_all
+from nktc.errors import NktcError, Note, Span, in_order, near, raise_all
 from nktc.schema import has_label
 from nktc.text.tree import Field, Scalar, Tree
 
@@ -42,26 +42,27 @@ class Slot(NamedTuple):
     limits: tuple[int, int] | None = None  # of a whole number
 
 
-def bind(tree: Tree, message_class: type[M]) -> M:
-    """The message that `tree` says; all its mistakes are raised together, in the order of the file."""
+def bind(tree: Tree, message_class: type[M], errors: list[NktcError] | None = None) -> M:
+    """The message that `tree` says; all its mistakes are raised together, in the order of the file. Where a list
+    `errors` is given they are added to it, and the message is what else the tree says."""
     message = message_class()
     descriptor = message_class.DESCRIPTOR
     binder = _Binder()
     binder.fill(message, tree, ROOTS.get(descriptor.name, descriptor.name), ())
-    raise_all(sorted(binder.errors, key=_place))
+    found = in_order(binder.errors)
+    if errors is None:
+        raise_all(found)
+    else:
+        errors += found
     return message
-
-
-def _place(error: NktcError) -> tuple[int, int]:
-    return (error.at.line, error.at.column) if error.at else (0, 0)
 
 
 class _Binder:
     def __init__(self) -> None:
         self.errors: list[NktcError] = []
 
-    def refuse(self, message: str, at: Span, *notes: Note, help: str = "") -> None:
-        self.errors.append(NktcError(message, at=at, notes=notes, help=help))
+    def refuse(self, message: str, at: Span, *notes: Note, help: str = "", code: str = "wrong-value") -> None:
+        self.errors.append(NktcError(message, at=at, notes=notes, help=help, code=code))
 
     def fill(self, message: Any, tree: Tree, owner: str, around: tuple[tuple[str, Descriptor], ...]) -> None:
         """Fill `message`; `owner` is what the user calls it, `around` that and the type of all around."""
@@ -77,7 +78,7 @@ class _Binder:
             if not slot.repeated:
                 if name in first:
                     note = Note("it is first given here", first[name].extent())
-                    self.refuse(f"{name} is given twice in {owner}", field.extent(), note)
+                    self.refuse(f"{name} is given twice in {owner}", field.extent(), note, code="given-twice")
                     continue
                 first[name] = field
             if slot.read is None:
@@ -101,7 +102,7 @@ class _Binder:
                 setattr(message, name, value)
         for name in required:
             if name not in first:
-                self.refuse(f"{owner} lacks {name}", tree.span)
+                self.refuse(f"{owner} lacks {name}", tree.span, code="missing-field")
 
     def unknown(self, field: Field, owner: str, tree: Tree, around: tuple[tuple[str, Descriptor], ...]) -> None:
         """Refuse a field; `around` are the messages around it, the last is the one that lacks it."""
@@ -120,10 +121,14 @@ class _Binder:
             help = f"it belongs in {inner[0]}"
         else:
             help = near(name, known)
-        self.refuse(f'unknown field "{name}" in {owner}', field.extent(), help=help)
+        self.refuse(f'unknown field "{name}" in {owner}', field.extent(), help=help, code="unknown-field")
 
     def wrong(self, field: Field, value: Scalar, slot: Slot) -> None:
         takes, shown, help = slot.takes, _shown(value), ""
+        if value.kind == "parameter":
+            help = "$ stands for a parameter, which only a block has"
+            self.refuse(f"{field.name} takes {takes}, not {shown}", value.span, help=help)
+            return
         if takes == TEXT and value.kind == "string":
             self.refuse(f"{field.name} takes text in UTF-8, which {shown} is not", value.span)
             return
@@ -238,7 +243,7 @@ def _number(value: Scalar) -> int | None:
 
 def _float(value: Scalar) -> float | None:
     text = value.text.lower()
-    if value.kind == "string" or OTHER_BASE.match(text):
+    if value.kind in ("string", "parameter") or OTHER_BASE.match(text):
         return None
     if value.kind == "identifier" and text not in ("inf", "inff", "infinity", "infinityf", "nan", "nanf"):
         return None

@@ -6,7 +6,7 @@ from typing import NamedTuple, NoReturn
 
 from nktc.errors import NktcError, Source, Span
 
-NEWLINE, COMMENT, NAME, NUMBER, STRING, MARK, WRONG, END = range(1, 9)
+NEWLINE, COMMENT, NAME, NUMBER, STRING, PARAMETER, MARK, WRONG, END = range(1, 10)
 
 TOKEN = re.compile(
     r"""[ \t\r\f\v]*(?:
@@ -15,6 +15,7 @@ TOKEN = re.compile(
     | ([A-Za-z_]\w*)
     | (-?\.?[0-9][\w.]*(?:(?<=[eE])[-+]\w*)? | -[A-Za-z]\w*)
     | ("(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*')
+    | (\$(?:[A-Za-z_]\w* | \{[^{}\n]*\}))
     | ([{}<>:,;\[\]./])
     | ([^ \t\r\f\v])
     )""",

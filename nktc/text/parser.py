@@ -1,15 +1,23 @@
 """Prototxt to tree: the whole of protobuf's text format but extensions and Any."""
 
+import gc
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from nktc.errors import NktcError, Note, Source, Span
-from nktc.text.lexer import END, MARK, NAME, NUMBER, STRING, Token, Words, words
+from nktc.errors import NktcError, Note, Source, Span, coded, raise_all
+from nktc.text.lexer import END, MARK, NAME, NUMBER, PARAMETER, STRING, Token, Words, words
 from nktc.text.tree import Field, Scalar, Tree
 
 MAX_DEPTH = 100  # messages in messages
 CLOSES = {"{": "}", "<": ">"}
+LAYERS = ("layer", "layers")
+KINDS: dict[int, Literal["number", "identifier", "parameter"]] = {
+    NAME: "identifier",
+    NUMBER: "number",
+    PARAMETER: "parameter",
+}
 ESCAPE = re.compile(
     r"""\\(?: (?P<octal>[0-7]{1,3})
           | [xX](?P<hex>[0-9a-fA-F]{1,2})
@@ -28,13 +36,14 @@ def read(path: str | Path) -> Tree:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise NktcError(f"there is no file {path}") from None
+        raise NktcError(f"there is no file {path}", code="file-missing") from None
     except IsADirectoryError:
-        raise NktcError(f"{path} is a folder, not a prototxt file") from None
+        raise NktcError(f"{path} is a folder, not a prototxt file", code="file-unreadable") from None
     except OSError as error:
-        raise NktcError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        why = (error.strerror or str(error)).lower()
+        raise NktcError(f"cannot read {path}: {why}", code="file-unreadable") from None
     if b"\0" in data:
-        raise NktcError(f"{path} is a binary file, not a prototxt")
+        raise NktcError(f"{path} is a binary file, not a prototxt", code="file-unreadable")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -42,9 +51,17 @@ def read(path: str | Path) -> Tree:
     return parse(Source(str(path), text))
 
 
+@coded("syntax")
 def parse(source: Source) -> Tree:
-    """The tree of a text; the first thing that is no prototxt raises NktcError."""
-    return _Parser(words(source)).file()
+    """The tree of a text. Raises NktcErrors: the first thing that is no prototxt, and the first in each layer after."""
+    # Nothing made here is in a cycle, and looking for some among ever more words would make long texts slow.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _Parser(words(source)).file()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Parser:
@@ -61,10 +78,37 @@ class _Parser:
         self.doubt: Note | None = None  # the first field that stands too far left for where it is
 
     def file(self) -> Tree:
-        fields = self.fields("")
+        try:
+            fields = self.fields("")
+        except NktcError as error:
+            raise_all([error, *self.others()])
+            raise
         source, end = self.words.source, self.tokens[-1]
         closing = tuple(self.words.above.get(self.at, ()))
         return Tree(fields, Span(source, 1, 1), self.words.span(end), closing=closing)
+
+    def others(self) -> Iterator[NktcError]:
+        """What is wrong in the layers behind a mistake. Those that begin left of all that is open are surely not inside
+        of it."""
+        while self.to_next_layer():
+            try:
+                self.field([])
+            except NktcError as error:
+                yield error
+
+    def to_next_layer(self) -> bool:
+        """Go to the layer from which to read on; False where there is none."""
+        name, opening = self.open[0] if self.open else ("", Span(self.words.source, 0, 1))
+        self.open.clear()
+        if name not in ("", *LAYERS):
+            return False
+        for index in range(self.at, len(self.tokens) - 1):
+            token, after = self.tokens[index], self.tokens[index + 1]
+            first = index == 0 or self.tokens[index - 1].line < token.line
+            if token.text in LAYERS and after.text == "{" and first and token.column <= opening.column:
+                self.at = index
+                return True
+        return False
 
     def fields(self, close: str) -> tuple[Field, ...]:
         """Fields up to, and without, the mark `close`; "" is the end of the file."""
@@ -134,7 +178,7 @@ class _Parser:
         value: Scalar | Tree
         if token.kind == MARK and token.text in CLOSES:
             value = self.message(name, token)
-        elif token.kind not in (NAME, NUMBER, STRING):
+        elif token.kind not in KINDS and token.kind != STRING:
             if token.kind == END or token.text in ("}", ">", "]", ",", ";"):
                 self.refuse(f"{name.text} has no value", name if token.line != name.line else token)
             self.refuse(f"expected a value for {name.text}, not {_shown(token)}", token)
@@ -145,8 +189,7 @@ class _Parser:
             value = self.string()
             above += self.comments(self.at - 1)
         else:
-            kind: Literal["number", "identifier"] = "number" if token.kind == NUMBER else "identifier"
-            value = Scalar(kind, token.text, self.words.span(token))
+            value = Scalar(KINDS[token.kind], token.text, self.words.span(token))
             self.at += 1
         self.seen = self.at - 1
         return Field(name.text, value, span, above)

@@ -14,10 +14,11 @@ class Scalar:
     """One word of a value.
 
     `text` of a "string" is what the quotes mean, adjacent strings joined; bytes that are not UTF-8 are lone
-    surrogates, as Python's "surrogateescape" has them. `text` of a "number" or an "identifier" is as written.
+    surrogates, as Python's "surrogateescape" has them. `text` of the others is as written; a "parameter" of a block
+    is $NAME or ${EXPRESSION}.
     """
 
-    kind: Literal["string", "number", "identifier"]
+    kind: Literal["string", "number", "identifier", "parameter"]
     text: str
     span: Span = field(compare=False)
 
@@ -59,6 +60,11 @@ class Tree:
     opening: str = field(default="", compare=False)
     closing: tuple[str, ...] = field(default=(), compare=False)
     inline: bool = field(default=False, compare=False)
+
+    def holds(self, at: Span | None) -> bool:
+        """Whether a place lies between its first word and its last brace."""
+        first, last = (self.span.line, self.span.column), (self.end.line, self.end.column)
+        return at is not None and first <= (at.line, at.column) <= last
 
     def all(self, name: str) -> Iterator[Field]:
         """The fields called `name`, in the order of the file."""

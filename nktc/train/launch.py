@@ -68,7 +68,7 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
     train = _graph(settings.train_net, Phase.TRAIN, settings.level, settings.stages)
     tests = [_graph(test.net, Phase.TEST, test.level, test.stages) for test in settings.test_nets]
     for graph in (train, *tests):
-        if not graph.outputs:
+        if not graph:
             raise NktcError(f"{graph.name} has no layers in the {graph.phase.name} phase")
     feeding = open_feeding(train, options.places, settings.train_net.folder, seed, device)
     test_feedings = [

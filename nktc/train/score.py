@@ -21,11 +21,13 @@ def score(model: Path, files: Sequence[str], iterations: int | None, device: str
     rounded up to whole batches. Raises NktcError."""
     net_file = reader.read_net(model)
     graph = reader.build(net_file, Phase.TEST, feeds=lambda layer: data.describe(layer, net_file.folder))
-    if not graph.outputs:
+    if not graph:
         raise NktcError(f"{model} has nothing to report in the TEST phase", help="end it in a loss or an Accuracy")
     for file in files:
         graph, _ = weights.attach(graph, file)
-    missing = dict.fromkeys(p.layer for name, p in graph.parameters.items() if name not in graph.arrays)
+    missing = dict.fromkeys(
+        p.layer for name, p in graph.parameters.items() if p.weight.kept and name not in graph.arrays
+    )
     if missing:
         raise NktcError(f"{' and '.join(files)} has no weights for {', '.join(missing)}")
     chosen, _ = module.choose(device, gpu_wanted=torch.cuda.is_available())

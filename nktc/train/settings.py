@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nktc import reader, text
-from nktc.errors import NktcError, Source, Span, near, raise_all
+from nktc.errors import NktcError, Source, Span, coded, near, raise_all
 from nktc.reader import NetFile
 from nktc.schema import NetState, SolverParameter, has_label
 
@@ -73,12 +73,15 @@ class Settings:
     weights: tuple[str, ...]
 
 
+@coded("solver")
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     """The settings of a solver file, after `overrides` ("base_lr=0.01"). Raises located NktcErrors."""
     tree = text.read(path)
     if reader.is_net(tree):
-        raise NktcError(f"{path} is a net, not a solver", help='write a solver that names it: net: "FILE"')
-    message = reader.upgrade_solver(text.bind(tree, SolverParameter), tree)
+        help = 'write a solver that names it: net: "FILE"'
+        raise NktcError(f"{path} is a net, not a solver", help=help, code="wrong-file")
+    tree = reader.upgrade_solver(tree)
+    message = text.bind(tree, SolverParameter)
     places = {field.name: field.extent() for field in tree.fields}
     for override in overrides:
         key, at = _override(message, override)
@@ -96,7 +99,8 @@ def _override(message: SolverParameter, override: str) -> tuple[str, Span]:
         raise NktcError(f'"{override}" sets nothing', at=Span(source, 1, 1, len(override)), help="write key=value")
     if key not in fields:
         at = Span(source, 1, 1, len(key))
-        raise NktcError(f'unknown solver field "{key}"', at=at, help=near(key, fields))
+        help = near(key, fields)
+        raise NktcError(f'unknown solver field "{key}"', at=at, help=help, code="unknown-field")
     field = fields[key]
     if field.type == field.TYPE_STRING and not value.startswith(('"', "'")):
         value = f'"{value}"'
@@ -259,7 +263,7 @@ class _Reading:
             found = reader.must_exist(name, self.path.parent, "net")
             if not found.is_file():
                 raise NktcError(f'net "{name}" is no file')
-            return reader.read_net(found)
+            return reader.read_net(found, strict=False)
         except NktcError as error:
             error.located(self.places.get(field))
             if not any(str(error) == str(other) for other in self.errors):

@@ -48,7 +48,7 @@ class Solver:
             [
                 Learned(p.name, tensor, p.lr_mult, p.decay_mult, torch.zeros_like(tensor))
                 for p in net.graph.parameters.values()
-                if p.learns and (tensor := net.tensor(p.name)) is not None
+                if (tensor := net.tensor(p.name)).requires_grad
             ],
             settings,
         )

@@ -3,14 +3,13 @@
 `attach` puts a file's weights on a graph by layer name; `save`, `save_state` write atomically.
 """
 
-from nktc.weights.blob import array, blob
+from nktc.weights.blob import blob
 from nktc.weights.caffemodel import Match, attach, read, save
 from nktc.weights.solverstate import State, learned_net, read_state, save_state
 
 __all__ = [
     "Match",
     "State",
-    "array",
     "attach",
     "blob",
     "learned_net",

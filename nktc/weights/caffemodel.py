@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 
 from nktc.errors import NktcError, near
 from nktc.files import read_bytes, write_bytes
-from nktc.ir import Graph, definition, times
+from nktc.ir import Graph, Node, array, definition, times
 from nktc.schema import NetParameter, Phase
-from nktc.weights.blob import array, blob, fit
+from nktc.weights.blob import blob, fit
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -63,18 +63,19 @@ def attach(graph: Graph, path: str | Path) -> tuple[Graph, Match]:
     arrays = dict(graph.arrays)
     taken, missing = [], []
     for node in graph:
-        if not node.weights:
+        names = _kept(graph, node)
+        if not names:
             continue
         if node.name not in found:
             missing.append(node.name)
             continue
         blobs = found[node.name]
-        if len(blobs) != len(node.weights):
+        if len(blobs) != len(names):
             raise NktcError(
-                f'layer "{node.name}" has {len(node.weights)} weights, {path} has {len(blobs)} of that name',
+                f'layer "{node.name}" has {len(names)} weights, {path} has {len(blobs)} of that name',
                 at=node.at,
             )
-        for index, (name, values) in enumerate(zip(node.weights.values(), blobs, strict=True)):
+        for index, (name, values) in enumerate(zip(names, blobs, strict=True)):
             shape = graph.parameters[name].weight.shape
             fitted = fit(values, shape)
             if fitted is None and graph.parameters[name].layer == node.name:
@@ -89,8 +90,8 @@ def attach(graph: Graph, path: str | Path) -> tuple[Graph, Match]:
     if not taken and missing:
         help = near(missing[0], found)
         raise NktcError(f"{path} has weights for no layer of the net; it has {', '.join(list(found)[:5])}", help=help)
-    names = {node.name for node in graph}
-    ignored = tuple(name for name in found if name not in names)
+    layers = {node.name for node in graph}
+    ignored = tuple(name for name in found if name not in layers)
     return dataclasses.replace(graph, arrays=arrays), Match(tuple(taken), tuple(missing), ignored)
 
 
@@ -102,8 +103,13 @@ def save(path: str | Path, graph: Graph, arrays: Mapping[str, np.ndarray]) -> No
     message = definition(graph)
     for node, layer in zip(graph, message.layer, strict=True):
         layer.phase = Phase.Value(graph.phase.name)
-        layer.blobs.extend(blob(arrays[name]) for name in node.weights.values())
+        layer.blobs.extend(blob(arrays[name]) for name in _kept(graph, node))
     write_bytes(path, message.SerializeToString())
+
+
+def _kept(graph: Graph, node: Node) -> list[str]:
+    """The weights of a layer that weight files hold, by their names in the graph."""
+    return [name for name in node.weights.values() if graph.parameters[name].weight.kept]
 
 
 def _read_hdf5(path: Path) -> dict[str, list[np.ndarray]]:
@@ -140,6 +146,6 @@ def _write_hdf5(path: Path, graph: Graph, arrays: Mapping[str, np.ndarray]) -> N
         with h5py.File(memory, "w") as file:
             for node in graph:
                 group = file.require_group(f"data/{node.name}")
-                for index, name in enumerate(node.weights.values()):
+                for index, name in enumerate(_kept(graph, node)):
                     group.create_dataset(str(index), data=arrays[name])
         write_bytes(path, memory.getvalue())

@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 
 from nktc.errors import NktcError
 from nktc.files import read_bytes, write_bytes
+from nktc.ir import array
 from nktc.schema import SolverState
-from nktc.weights.blob import array, blob
+from nktc.weights.blob import blob
 from nktc.weights.caffemodel import HDF5_MAGIC
 
 

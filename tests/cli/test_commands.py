@@ -73,8 +73,36 @@ def test_check_ends_with_the_worst_of_its_files(tmp_path):
     assert well.stdout == f"{MLP}: ok: TRAIN 5 layers, TEST 6 layers, 2,410 weights\n"
     assert well.stderr == ""
     assert worse.stdout == 2 * well.stdout
-    assert worse.stderr.startswith(f'{wrong}:1:32: error: ReLU "r": its bottom "x" is made by no layer before it\n')
-    assert worst.stderr.startswith(f"error: {tmp_path / 'none'} does not exist\n{wrong}:1:32: error: ")
+    assert worse.stderr.startswith(f'{wrong}:1:32: error: ReLU "r": its bottom "x" is made by no layer before it  [')
+    assert worst.stderr.startswith(f"error: {tmp_path / 'none'} does not exist  [file-missing]\n{wrong}:1:32: error: ")
+
+
+def test_check_prints_warnings_and_fails_for_them_where_it_is_strict(tmp_path):
+    file = tmp_path / "net.prototxt"
+    file.write_text('input: "x" input_dim: [1, 3, 4, 4]\nlayer { name: "r" type: "ReLU" bottom: "x" top: "r" }\n')
+    done, strict = run("check", file), run("check", "--strict", file)
+    assert (done.exit_code, strict.exit_code) == (0, 1)
+    assert done.stdout == strict.stdout == f"{file}: ok: TRAIN 2 layers, TEST 2 layers, 0 weights\n"
+    assert done.stderr.startswith(f"{file}:1:1: warning: input is an old spelling of an Input layer  [old-spelling]\n")
+    assert done.stderr == strict.stderr
+
+
+def test_check_for_tools_prints_one_json_text(tmp_path):
+    file = tmp_path / "net.prototxt"
+    file.write_text('layer { name: "r" type: "ReLU" bottom: "x" top: "r" }\n')
+    done = run("check", "--json", MLP, file)
+    assert (done.exit_code, done.stderr) == (1, "")
+    well, wrong = json.loads(done.stdout)
+    assert (well["file"], well["ok"], well["diagnostics"]) == (str(MLP), True, [])
+    (error,) = wrong["diagnostics"]
+    assert (wrong["ok"], error["severity"], error["code"]) == (False, "error", "unknown-bottom")
+    assert (error["file"], error["line"], error["column"], error["width"]) == (str(file), 1, 32, 11)
+
+
+def test_explain_lists_the_codes_and_tells_of_one():
+    assert "  unknown-bottom " in run("explain").stdout
+    assert run("explain", "unknown-bottom").stdout.startswith("unknown-bottom (error): ")
+    assert refused("explain", "unknown-botom") == 'error: no code "unknown-botom"\nhelp: did you mean "unknown-bottom"?'
 
 
 # show and layers
@@ -93,7 +121,10 @@ def test_layers_lists_and_explains():
     told = run("layers", "Pooling").stdout
     assert "pooling_param {" in told
     assert "kernel_size: uint32" in told
-    assert refused("layers", "Poling") == 'error: unknown layer type "Poling"\nhelp: did you mean "Pooling"?'
+    assert (
+        refused("layers", "Poling")
+        == 'error: unknown layer type "Poling"  [unknown-type]\nhelp: did you mean "Pooling"?'
+    )
 
 
 # export
@@ -278,4 +309,4 @@ def test_names_that_are_no_text_are_shown_as_well_as_can_be(tmp_path):
     done = process("check", name, os.fsdecode(b"gone\xe9"), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == "caf\\udce9.prototxt: ok: TRAIN 5 layers, TEST 6 layers, 2,410 weights\n"
-    assert done.stderr == "error: gone\\udce9 does not exist\n"
+    assert done.stderr == "error: gone\\udce9 does not exist  [file-missing]\n"

@@ -68,11 +68,20 @@ PROMISED = {
         ["paths..."],
     ),
     "check": ({}, ["files..."]),
+    "explain": ({}, ["[code]"]),
     "show": ({}, ["file"]),
+    "upgrade": ({"-o": "one", "--in-place": "flag", "--check": "flag"}, ["file"]),
     "layers": ({}, ["[type_name]"]),
 }
-BEYOND = {"test": {"--device", "--data"}, "infer": {"--device", "--data"}, "show": {"--phase"}}
-BEYOND |= {"train": {"--data"}, "export": {"--data"}}
+BUILT = {"--input-shape", "--level", "--stage"}  # how a net is built that is only looked at
+BEYOND = {
+    "check": {*BUILT, "--json", "--strict"},
+    "export": {"--data"},
+    "infer": {"--device", "--data"},
+    "show": {*BUILT, "--phase", "--prototxt", "--expand", "--dot", "--torch", "--weights", "--data", "--rankdir", "-o"},
+    "test": {"--device", "--data"},
+    "train": {"--data"},
+}
 """Options that nobody promised."""
 
 

@@ -25,10 +25,10 @@ layer {
 """,
         ),
         """
-        net.prototxt:4:19: error: Pooling "p": window 9x9 is larger than its input 5x5
+        net.prototxt:4:19: error: Pooling "p": window 9x9 is larger than its input 5x5  [shape]
             4 |   pooling_param { kernel_size: 9 }
               |                   ^~~~~~~~~~~~~~
-        net.prototxt:1:9: note: its input "x" [1 3 5 5] is made here, by "x"
+        net.prototxt:1:9: note: its input "x" is made here: x [1 3 5 5]
         help: raise pad
         """,
     )

@@ -96,6 +96,15 @@ def test_a_multiply_and_an_add_count_as_two() -> None:
         ("num_output: 2 kernel_size: 1 axis: 4", "axis 4 is outside its 4-axis input", "axis: 4"),
         ("num_output: 2 kernel_size: 1 pad: 1 pad: 1 pad: 1", "pad has 3 numbers for 2 spatial axes", "pad: 1"),
         ("num_output: 2 kernel_size: 1 stride: 2 stride_h: 1", "stride and stride_h, stride_w are both given", "str"),
+        ("num_output: 2 kernel_size: 1 pad_h: 1 pad: 1", "pad and pad_h, pad_w are both given", "pad: 1"),
+        ("num_output: 2 kernel_w: 1", "kernel_w is given without kernel_h", "kernel_w: 1"),
+        ("num_output: 2 kernel_size: 1 stride_h: 2", "stride_h is given without stride_w", "stride_h: 2"),
+        (
+            "num_output: 2 kernel_size: 1" + 3 * " dilation: 1",
+            "dilation has 3 numbers for 2 spatial axes",
+            "dilation: 1",
+        ),
+        ("num_output: 2 kernel_size: 1 weight_filler { std: -1 type: 'gaussian' }", "std -1 is not above 0", "std: -1"),
         ('num_output: 2 kernel_size: 1 weight_filler { type: "gauss" }', 'unknown filler "gauss"', 'type: "gauss"'),
     ],
 )
@@ -107,6 +116,13 @@ def test_contradictions_are_refused(
     assert at.startswith(blamed)
 
 
+def test_bottoms_that_need_weights_of_two_shapes_are_refused(refusal: Callable[..., tuple[str, str]]) -> None:
+    settings = "convolution_param { num_output: 2 kernel_size: 3 }"
+    message = "its weight is 2x4x3x3 for its first bottom, 2x5x3x3 for bottom 3"
+    inputs = (1, 4, 6, 6), (2, 4, 7, 6), (1, 5, 6, 6)
+    assert refusal("Convolution", settings, *inputs, tops=3) == (message, 'bottom: "x2"')
+
+
 def test_more_than_three_spatial_axes_are_refused(refusal: Callable[..., tuple[str, str]]) -> None:
     settings = "convolution_param { num_output: 2 kernel_size: 1 }"
     assert refusal("Convolution", settings, (1, 2, 3, 3, 3, 3))[0] == "has 4 spatial axes, at most 3 can be convolved"
@@ -115,3 +131,21 @@ def test_more_than_three_spatial_axes_are_refused(refusal: Callable[..., tuple[s
 def test_height_and_width_are_for_two_spatial_axes(refusal: Callable[..., tuple[str, str]]) -> None:
     settings = "convolution_param { num_output: 2 kernel_h: 1 kernel_w: 1 }"
     assert refusal("Convolution", settings, (1, 2, 3))[0] == "kernel_size has 2 numbers for 1 spatial axis"
+    assert refusal("Convolution", settings, (1, 2))[0] == "kernel_size has 2 numbers for 0 spatial axes"
+
+
+def test_a_window_of_no_axes_is_left_alone(layer: Callable[..., Convolution]) -> None:
+    it = layer("Convolution", "convolution_param { num_output: 3 kernel_size: 5 stride: 2 pad: 9 }", (4, 5))
+    assert it.shape((4, 5)) == (4, 3)
+    assert it.weights((4, 5))["weight"].shape == (3, 5)
+
+
+def test_height_or_width_of_the_padding_may_stand_alone(layer: Callable[..., Convolution]) -> None:
+    it = layer("Convolution", "convolution_param { num_output: 1 kernel_size: 1 pad_w: 2 }", (1, 2, 3, 3))
+    assert it.shape((1, 2, 3, 3)) == (1, 1, 3, 7)
+
+
+def test_caffes_choices_of_implementation_change_nothing(layer: Callable[..., Convolution]) -> None:
+    plain = layer("Convolution", "convolution_param { num_output: 3 kernel_size: 2 }", (1, 2, 4, 4))
+    settings = "convolution_param { num_output: 3 kernel_size: 2 engine: CAFFE force_nd_im2col: true }"
+    assert layer("Convolution", settings, (1, 2, 4, 4)) == plain

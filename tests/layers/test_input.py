@@ -47,6 +47,34 @@ def test_dummy_data_draws_anew_each_time(layer: Callable[..., DummyData]) -> Non
     assert not torch.equal(it.forward(), it.forward())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("settings", "message", "blamed"),
+    [
+        ("num: 2 channels: 3", "has no height", "type"),
+        ("num: 2 channels: 3 height: 0 width: 1", "height is 0", "height: 0"),
+        (
+            "num: 2 num: 2 num: 2 channels: 3 channels: 3 height: 1 width: 1",
+            "num, channels, height and width differ in how often they are given",
+            "num: 2",
+        ),
+        ("num: 2 num: 3 num: 4 channels: 3 height: 1 width: 1", "has 2 tops but 3 shapes", "type"),
+        ("shape { dim: 1 } num: 2", "shape and num, channels, height, width are both given", "shape"),
+        ("shape { dim: 1 } data_filler {} data_filler {} data_filler {}", "has 2 tops but 3 fillers", "data_filler"),
+        (
+            'shape { dim: 3 } data_filler { type: "bilinear" }',
+            "the bilinear filler takes a square window, not weights of 3",
+            "data_filler",
+        ),
+    ],
+)
+def test_dummy_data_that_cannot_be_made_is_refused(
+    refusal: Callable[..., tuple[str, str]], settings: str, message: str, blamed: str
+) -> None:
+    found, at = refusal("DummyData", f"dummy_data_param {{ {settings} }}", tops=2)
+    assert found == message
+    assert at.startswith(blamed)
+
+
 def test_data_takes_a_source_and_a_batch() -> None:
     text = 'data_param { source: "train_lmdb" batch_size: 8 backend: LMDB } transform_param { crop_size: 5 }'
     it = settings("Data", text, Phase.TRAIN)

@@ -1,15 +1,21 @@
-"""SoftmaxWithLoss, EuclideanLoss: values, floors, divisors, gradients."""
+"""Losses of probabilities: values, floors, divisors, gradients, and where the matrix of infogain comes from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from nktc.layers import EuclideanLoss, SoftmaxWithLoss
+from nktc import ir, module, reader, weights
+from nktc.errors import NktcError
+from nktc.ir import Graph, Phase
+from nktc.layers import InfogainLoss, MultinomialLogisticLoss, SigmoidCrossEntropyLoss, SoftmaxWithLoss
+from nktc.schema import BlobProto
 
 FLOOR = float(np.finfo(np.float32).tiny)
 
@@ -74,21 +80,11 @@ def test_a_label_that_is_no_class_is_an_error_even_if_torch_would_ignore_it() ->
         SoftmaxWithLoss().forward(torch.randn(1, 3), torch.tensor([-100.0]))
 
 
-def test_a_second_top_has_the_probabilities_and_takes_no_gradient(
-    layer: Callable[..., SoftmaxWithLoss],
-) -> None:
-    it = layer("SoftmaxWithLoss", "loss_weight: 1 loss_weight: 0", (2, 3), (2,), tops=2)
-    scores = torch.randn(2, 3, requires_grad=True)
-    loss, probabilities = it.forward(scores, torch.zeros(2))
-    torch.testing.assert_close(probabilities, scores.detach().softmax(1))
-    assert loss.requires_grad
-    assert not probabilities.requires_grad
-
-
+@pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "SigmoidCrossEntropyLoss"])
 @pytest.mark.parametrize(
     ("settings", "normalization"),
     [
-        ("", "VALID"),
+        ("", "default"),
         ("normalization: FULL", "FULL"),
         ("normalize: false", "BATCH_SIZE"),
         ("normalize: true", "VALID"),
@@ -96,20 +92,193 @@ def test_a_second_top_has_the_probabilities_and_takes_no_gradient(
     ],
 )
 def test_the_old_spelling_of_normalization_counts_alone(
-    layer: Callable[..., SoftmaxWithLoss], settings: str, normalization: str
+    layer: Callable[..., Any], settings: str, normalization: str, kind: str
 ) -> None:
-    it = layer("SoftmaxWithLoss", f"loss_param {{ {settings} }}", (2, 3), (2,))
-    assert it.normalization == normalization
+    it = layer(kind, f"loss_param {{ {settings} }}", (2, 3), (2, 3) if kind.startswith("Sig") else (2,))
+    default = {"SoftmaxWithLoss": "VALID", "SigmoidCrossEntropyLoss": "BATCH_SIZE"}[kind]
+    assert it.normalization == (default if normalization == "default" else normalization)
 
 
-def test_the_euclidean_loss_is_half_the_squared_distance_over_the_batch() -> None:
-    a, b = torch.randn(3, 4, requires_grad=True), torch.randn(3, 2, 2, requires_grad=True)
-    loss = EuclideanLoss().forward(a, b)
+def infogain(scores: np.ndarray, label: np.ndarray, matrix: np.ndarray, ignore: int | None) -> tuple[float, np.ndarray]:
+    """scores[n c p], label[n p]: the sum of the losses and its gradient, one item at a time."""
+    loss, gradient = 0.0, np.zeros_like(scores)
+    for n, p in np.ndindex(*label.shape):
+        if label[n, p] == ignore:
+            continue
+        e = np.exp(scores[n, :, p] - scores[n, :, p].max())
+        row = matrix[label[n, p]]
+        loss -= (row * np.log(np.maximum(e / e.sum(), 1e-20))).sum()
+        gradient[n, :, p] = e / e.sum() * row.sum() - row
+    return loss, gradient
+
+
+@pytest.mark.parametrize("ignore", [None, 1, 7])
+@pytest.mark.parametrize("normalization", ["FULL", "VALID", "BATCH_SIZE", "NONE"])
+def test_infogain_weighs_every_class_by_the_row_of_the_label(normalization: str, ignore: int | None) -> None:
+    random = np.random.default_rng(1)
+    scores, label = random.normal(size=(3, 4, 5)) * 3, random.integers(0, 4, (3, 5))
+    matrix = random.random((4, 4))
+    if ignore == 7:
+        label[0] = 7
+    scores[1, 0, 0] -= 100  # below the floor of the value, not of the gradient
+    given = torch.from_numpy(scores).requires_grad_()
+    loss = InfogainLoss("", 1, ignore, normalization).forward(
+        given, torch.from_numpy(label).float(), torch.from_numpy(matrix)
+    )
+    assert isinstance(loss, torch.Tensor)
     loss.backward()
-    difference = a.detach() - b.detach().reshape(3, 4)
-    torch.testing.assert_close(loss.detach(), (difference**2).sum() / 6)
-    torch.testing.assert_close(a.grad, difference / 3)
-    torch.testing.assert_close(b.grad, -(difference / 3).reshape(3, 2, 2))
+    total, gradient = infogain(scores, label, matrix, ignore)
+    divisor = {"FULL": 15, "VALID": (label != ignore).sum(), "BATCH_SIZE": 3, "NONE": 1}[normalization]
+    assert loss.item() == pytest.approx(total / divisor)
+    np.testing.assert_allclose(given.grad, gradient / divisor, atol=1e-12)  # type: ignore[arg-type]
+
+
+def test_infogain_with_the_identity_is_the_softmax_loss() -> None:
+    scores, label = torch.randn(2, 3, 4), torch.tensor([[0.0, 2, 1], [3, 3, 0]])
+    found = InfogainLoss("", -1).forward(scores, label, torch.eye(4).reshape(1, 1, 4, 4))
+    torch.testing.assert_close(found, SoftmaxWithLoss(-1).forward(scores, label))
+
+
+INFOGAIN = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 2 } } }
+layer { name: "l" type: "InfogainLoss" bottom: "x" bottom: "t" top: "l"
+        infogain_loss_param { source: "H.binaryproto" } }
+"""
+
+
+@pytest.fixture
+def infogain_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Graph]:
+    """The graph of a net whose matrix is in a file beside it; the working directory is another."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "net.prototxt").write_text(INFOGAIN)
+
+    def build(matrix: bytes | None) -> Graph:
+        if matrix is not None:
+            (tmp_path / "H.binaryproto").write_bytes(matrix)
+        return reader.build(reader.read_net(tmp_path / "net.prototxt"), Phase.TEST)
+
+    return build
+
+
+def test_infogain_reads_its_matrix_from_beside_the_net(infogain_net: Callable[..., Graph], tmp_path: Path) -> None:
+    matrix = np.arange(9, dtype=np.float32)
+    blob = BlobProto(num=1, channels=1, height=3, width=3, data=matrix)
+    graph = infogain_net(blob.SerializeToString())
+    ir.verify(graph)
+    scores, label = torch.randn(2, 3), torch.tensor([2.0, 0.0])
+    net = module.compile(graph)
+    expected = -(torch.from_numpy(matrix).reshape(3, 3)[[2, 0]] * scores.log_softmax(1)).sum() / 2
+    torch.testing.assert_close(net(scores, label)["l"], expected)
+    assert not list(net.parameters()), "a matrix does not learn"
+
+
+def test_a_weight_file_holds_no_matrix_of_infogain(infogain_net: Callable[..., Graph], tmp_path: Path) -> None:
+    graph = infogain_net(BlobProto(data=range(9)).SerializeToString())
+    for name in ("w.caffemodel", "w.caffemodel.h5"):
+        weights.save(tmp_path / name, graph, module.compile(graph).arrays())
+    with pytest.raises(NktcError, match="holds no weights"):
+        weights.read(tmp_path / "w.caffemodel")
+    assert weights.read(tmp_path / "w.caffemodel.h5") == {}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "said"),
+    [
+        (None, 'source "H.binaryproto" does not exist'),
+        (b"no blob", "holds no BlobProto"),
+        (BlobProto(data=range(8)).SerializeToString(), "holds 8 numbers, not 3x3"),
+        (BlobProto(num=3, data=range(8)).SerializeToString(), "a blob of shape [3, 0, 0, 0] holds 8 numbers"),
+    ],
+)
+def test_a_matrix_that_cannot_be_read_is_refused_at_its_source(
+    infogain_net: Callable[..., Graph], matrix: bytes | None, said: str
+) -> None:
+    with pytest.raises(NktcError) as refusal:
+        infogain_net(matrix)
+    assert said in refusal.value.message
+    assert refusal.value.at is not None
+    assert (refusal.value.at.line, refusal.value.at.column) == (4, INFOGAIN.splitlines()[3].index("source") + 1)
+
+
+def test_infogain_is_refused_without_a_matrix_and_with_the_old_normalize(
+    refusal: Callable[..., tuple[str, str]],
+) -> None:
+    assert refusal("InfogainLoss", "", (2, 3), (2,)) == ("has no matrix H", 'type: "InfogainLoss"')
+    said = refusal("InfogainLoss", "loss_param { normalize: true }", (2, 3), (2,), (3, 3))
+    assert said == ("takes normalization, not the old normalize", "normalize: true")
+    assert refusal("InfogainLoss", "", (2, 3), (2,), (3, 4))[0] == "its matrix 3x4 is not 3x3, its classes"
+    assert refusal("InfogainLoss", "infogain_loss_param { axis: 2 }", (2, 3), (2,), (3, 3)) == (
+        "axis 2 is outside its 2-axis input",
+        "axis: 2",
+    )
+
+
+@pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "InfogainLoss"])
+def test_a_second_top_has_the_probabilities_and_takes_no_gradient(layer: Callable[..., Any], kind: str) -> None:
+    more = ((3, 3),) if kind == "InfogainLoss" else ()
+    it = layer(kind, "loss_weight: 1 loss_weight: 0", (2, 3), (2,), *more, tops=2)
+    scores = torch.randn(2, 3, requires_grad=True)
+    loss, probabilities = it.forward(scores, torch.zeros(2), *(torch.eye(*shape) for shape in more))
+    torch.testing.assert_close(probabilities, scores.detach().softmax(1))
+    assert loss.requires_grad
+    assert not probabilities.requires_grad
+
+
+def test_the_logistic_loss_is_that_of_the_labels_probability() -> None:
+    given = torch.tensor([[0.25, 0.75], [1e-25, 1.0], [0.5, 0.5]], requires_grad=True)
+    loss = MultinomialLogisticLoss().forward(given, torch.tensor([[1.0], [0.0], [0.0]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(-(math.log(0.75) + math.log(1e-20) + math.log(0.5)) / 3)
+    # The floor is one of the gradient too.
+    expected = np.array([[0, -1 / 0.75], [-1e20, 0], [-2, 0]]) / 3
+    np.testing.assert_allclose(given.grad, expected, rtol=1e-6)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ignore", [None, 0, -1])
+@pytest.mark.parametrize("normalization", ["FULL", "VALID", "BATCH_SIZE", "NONE"])
+def test_the_sigmoid_loss_is_the_cross_entropy_with_each_target(normalization: str, ignore: int | None) -> None:
+    random = np.random.default_rng(2)
+    scores, target = random.normal(size=(3, 2, 4)) * 4, random.random((3, 2, 4)).round(1) * 2 - 0.5
+    target[0] = random.integers(-1, 2, (2, 4))
+    given = torch.from_numpy(scores).requires_grad_()
+    wanted = torch.from_numpy(target).reshape(3, 8).requires_grad_()
+    loss = SigmoidCrossEntropyLoss(ignore, normalization).forward(given, wanted)
+    loss.backward()
+    probability = 1 / (1 + np.exp(-scores))
+    # A target is ignored as the whole number that it is cut to.
+    counts = np.full(target.shape, True) if ignore is None else np.trunc(target) != ignore
+    divisor = {"FULL": 24, "VALID": counts.sum(), "BATCH_SIZE": 3, "NONE": 1}[normalization]
+    total = -(target * np.log(probability) + (1 - target) * np.log(1 - probability))[counts].sum()
+    assert loss.item() == pytest.approx(total / divisor)
+    np.testing.assert_allclose(given.grad, (probability - target) * counts / divisor, atol=1e-12)  # type: ignore[arg-type]
+    assert wanted.grad is None
+
+
+@pytest.mark.parametrize("score", [1e4, -1e4, 88.0, -104.0, 0.0])
+def test_the_sigmoid_loss_of_large_scores_is_finite_and_exact(score: float) -> None:
+    given = torch.full((1, 2), score, requires_grad=True)
+    loss = SigmoidCrossEntropyLoss().forward(given, torch.tensor([[0.0, 1.0]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(abs(score) + 2 * math.log1p(math.exp(-abs(score))))
+    p = 1 / (1 + math.exp(-score)) if score > -700 else 0.0
+    assert given.grad is not None
+    assert given.grad.tolist() == [pytest.approx([p, p - 1])]
+
+
+def test_a_loss_of_ignored_items_alone_is_0() -> None:
+    scores, label = torch.randn(2, 3, requires_grad=True), torch.ones(2)
+    losses = [
+        SoftmaxWithLoss(ignore=1).forward(scores, label),
+        InfogainLoss(ignore=1).forward(scores, label, torch.eye(3)),
+        SigmoidCrossEntropyLoss(1, "VALID").forward(scores, torch.ones(2, 3)),
+    ]
+    for loss in losses:
+        assert isinstance(loss, torch.Tensor)
+        loss.backward()
+        assert loss.item() == 0
+    assert scores.grad is not None
+    assert not scores.grad.any()
 
 
 @pytest.mark.parametrize(
@@ -117,11 +286,14 @@ def test_the_euclidean_loss_is_half_the_squared_distance_over_the_batch() -> Non
     [
         ("SoftmaxWithLoss", [(2, 3), (3,)], "its inputs 2x3 and 3 differ in axis 0, the batch"),
         ("SoftmaxWithLoss", [(2, 3, 4), (2, 3)], "its scores 2x3x4 are 8 items, its label 2x3 has 6"),
-        ("EuclideanLoss", [(2, 3), (2, 4)], "its inputs 2x3 and 2x4 differ"),
-        ("EuclideanLoss", [(2, 3), (3, 2)], "its inputs 2x3 and 3x2 differ in axis 0, the batch"),
+        ("InfogainLoss", [(2, 3), (3,), (3, 3)], "its inputs 2x3 and 3 differ in axis 0, the batch"),
+        ("InfogainLoss", [(2, 3, 4), (2, 3), (3, 3)], "its scores 2x3x4 are 8 items, its label 2x3 has 6"),
+        ("MultinomialLogisticLoss", [(2, 3, 2), (2, 2)], "its scores 2x6 are 2 items, its label 2x2 has 4"),
+        ("SigmoidCrossEntropyLoss", [(2, 3), (2, 4)], "its inputs 2x3 and 2x4 differ"),
+        ("SigmoidCrossEntropyLoss", [(2, 3), (3, 2)], "its inputs 2x3 and 3x2 differ in axis 0, the batch"),
     ],
 )
 def test_inputs_that_do_not_match_are_refused(
     refusal: Callable[..., tuple[str, str]], kind: str, shapes: list[tuple[int, ...]], message: str
 ) -> None:
-    assert refusal(kind, "", *shapes) == (message, 'bottom: "x1"')
+    assert refusal(kind, "", *shapes) == (message, f'bottom: "x{len(shapes) - 1}"')

@@ -133,6 +133,65 @@ def test_lr_mult_0_makes_no_gradient(read):
     assert net.tensor("a.bias").grad is not None
 
 
+def test_a_frozen_layer_passes_the_gradient_on(read):
+    frozen = product("b", "a", more="param { lr_mult: 0 } param { lr_mult: 0 }")
+    net, x = module.compile(read(START + product("a", "x") + frozen), seed=1), torch.randn(2, 4)
+    net(x)["b"].sum().backward()
+    above = net.tensor("b.weight").numpy().sum(0)
+    np.testing.assert_allclose(net.tensor("a.bias").grad, 2 * above, rtol=1e-5)
+    np.testing.assert_allclose(net.tensor("a.weight").grad, np.outer(above, x.numpy().sum(0)), rtol=1e-4, atol=1e-5)
+
+
+def test_with_force_backward_frozen_weights_and_cut_inputs_have_gradients_too(read):
+    """As in Caffe, which then asks every layer for every gradient."""
+    cut = product("b", "a", more="param { lr_mult: 0 } param { lr_mult: 0 } propagate_down: false")
+    net = module.compile(read("force_backward: true\n" + START + product("a", "x") + cut), seed=1)
+    x = torch.randn(2, 4)
+    values = net.values(x)
+    values["b"].sum().backward()
+    for row in net.tensor("b.weight").grad:
+        np.testing.assert_allclose(row, values["a"].detach().numpy().sum(0), rtol=1e-5)
+    assert net.tensor("b.bias").grad.tolist() == [2, 2, 2, 2]
+    np.testing.assert_allclose(net.tensor("a.bias").grad, 2 * net.tensor("b.weight").detach().numpy().sum(0), rtol=1e-5)
+
+
+def test_a_loss_may_be_worked_on_and_count_again(read):
+    net = module.compile(
+        read("""
+        force_backward: true
+        layer { name: "x" type: "Input" top: "x" top: "t" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "e" type: "EuclideanLoss" bottom: "x" bottom: "t" top: "e" loss_weight: -0.5 }
+        layer { name: "p" type: "Power" bottom: "e" top: "p" power_param { power: 2 } loss_weight: 3 }
+        layer { name: "o" type: "Power" bottom: "e" top: "o" loss_weight: 0 }
+    """)
+    )
+    x, t = torch.randn(2, 3, requires_grad=True), torch.randn(2, 3)
+    values = net(x, t)
+    net.loss(values).backward()
+    difference = (x.detach() - t).numpy()
+    e = (difference**2).sum() / 4
+    assert net.loss(values).item() == pytest.approx(-0.5 * e + 3 * e**2, rel=1e-5)
+    np.testing.assert_allclose(x.grad, (-0.5 + 6 * e) * difference / 2, rtol=1e-5)
+
+
+def test_every_top_of_any_layer_may_count(read):
+    """Also one that an in-place layer made of another."""
+    net = module.compile(
+        read("""
+        force_backward: true
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 } } }
+        layer { name: "s" type: "Slice" bottom: "x" top: "a" top: "b" top: "c" top: "d"
+                loss_weight: 2 loss_weight: 0 loss_weight: -1 loss_weight: 0 }
+        layer { name: "r" type: "ReLU" bottom: "b" top: "b" loss_weight: 5 }
+    """)
+    )
+    x = torch.tensor([[1.0, 2, 3, 4], [5, -6, 7, 8]], requires_grad=True)
+    loss = net.loss(net(x))
+    loss.backward()
+    assert loss.item() == 2 * (1 + 5) - (3 + 7) + 5 * 2
+    assert x.grad.tolist() == [[2, 5, -1, 0], [2, 0, -1, 0]]
+
+
 # Weights.
 
 
@@ -142,6 +201,24 @@ def test_shared_weights_are_one_tensor_and_their_gradients_add_up(read):
     assert [name for name, _ in net.named_parameters()] == ["a.weight", "a.bias"]
     net(torch.randn(2, 4))["b"].sum().backward()
     assert net.tensor("a.bias").grad.abs().max() > 2  # 2 is the batch: what b alone would give
+
+
+def test_one_layer_may_share_among_its_own_weights(read):
+    net = module.compile(
+        read("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 dim: 1 } } }
+        layer { name: "i" type: "InnerProduct" bottom: "x" top: "y"
+                inner_product_param { num_output: 2 weight_filler { type: "gaussian" } }
+                param { name: "w" } param { name: "w" share_mode: PERMISSIVE } }
+    """),
+        seed=1,
+    )
+    x = torch.tensor([[1.0], [2.0], [4.0]])
+    y = net(x)["y"]
+    y.sum().backward()
+    (weight,) = net.parameters()
+    np.testing.assert_allclose(y.detach(), weight.detach().numpy().T * (x.numpy() + 1), rtol=1e-6)
+    assert weight.grad.tolist() == [[1 + 2 + 4 + 3]] * 2
 
 
 def test_permissive_sharing_takes_the_same_numbers_in_another_shape(read):

@@ -100,7 +100,7 @@ def test_7000_lines_are_read_in_a_moment() -> None:
         (
             'layer {\n  name: "x"\n',
             """\
-net.prototxt:2:12: error: the file ends inside layer, whose "}" is missing
+net.prototxt:2:12: error: the file ends inside layer, whose "}" is missing  [syntax]
     2 |   name: "x"
       |            ^
 net.prototxt:1:1: note: layer is opened here""",
@@ -108,7 +108,7 @@ net.prototxt:1:1: note: layer is opened here""",
         (
             'layer {\n  pooling_param {\n    pool: MAX\n  top: "y"\n}\nlayer { name: "z" }\n',
             """\
-net.prototxt:6:20: error: the file ends inside layer, whose "}" is missing
+net.prototxt:6:20: error: the file ends inside layer, whose "}" is missing  [syntax]
     6 | layer { name: "z" }
       |                    ^
 net.prototxt:1:1: note: layer is opened here
@@ -117,14 +117,14 @@ net.prototxt:4:3: note: is the "}" of pooling_param missing before this?""",
         (
             'layer { name: "x" } }',
             """\
-net.prototxt:1:21: error: this "}" closes nothing
+net.prototxt:1:21: error: this "}" closes nothing  [syntax]
     1 | layer { name: "x" } }
       |                     ^""",
         ),
         (
             "layer < phase: TEST }",
             """\
-net.prototxt:1:21: error: layer is closed by "}" rather than ">"
+net.prototxt:1:21: error: layer is closed by "}" rather than ">"  [syntax]
     1 | layer < phase: TEST }
       |                     ^
 net.prototxt:1:1: note: layer is opened here""",
@@ -132,14 +132,14 @@ net.prototxt:1:1: note: layer is opened here""",
         (
             'name: "x\n',
             """\
-net.prototxt:1:7: error: this text has no closing quote on its line
+net.prototxt:1:7: error: this text has no closing quote on its line  [syntax]
     1 | name: "x
       |       ^~""",
         ),
         (
             'layer { name "x" }',
             """\
-net.prototxt:1:14: error: expected : or { after name, not "x"
+net.prototxt:1:14: error: expected : or { after name, not "x"  [syntax]
     1 | layer { name "x" }
       |              ^~~
 help: write name: "x\"""",
@@ -147,21 +147,21 @@ help: write name: "x\"""",
         (
             "layer { name: }",
             """\
-net.prototxt:1:15: error: name has no value
+net.prototxt:1:15: error: name has no value  [syntax]
     1 | layer { name: }
       |               ^""",
         ),
         (
             "source: /data/x",
             """\
-net.prototxt:1:9: error: expected a value for source, not "/"
+net.prototxt:1:9: error: expected a value for source, not "/"  [syntax]
     1 | source: /data/x
       |         ^""",
         ),
         (
             "dim: [1, 2 3]",
             """\
-net.prototxt:1:12: error: expected a comma or ] in the list of dim, not 3
+net.prototxt:1:12: error: expected a comma or ] in the list of dim, not 3  [syntax]
     1 | dim: [1, 2 3]
       |            ^
 net.prototxt:1:6: note: the list is opened here""",
@@ -169,21 +169,21 @@ net.prototxt:1:6: note: the list is opened here""",
         (
             "dim [1]",
             """\
-net.prototxt:1:5: error: expected : between dim and its list
+net.prototxt:1:5: error: expected : between dim and its list  [syntax]
     1 | dim [1]
       |     ^""",
         ),
         (
             "[caffe.extra]: 1",
             """\
-net.prototxt:1:1: error: extensions and Any, [in brackets], are not part of prototxt
+net.prototxt:1:1: error: extensions and Any, [in brackets], are not part of prototxt  [syntax]
     1 | [caffe.extra]: 1
       | ^""",
         ),
         (
             "// the net",
             """\
-net.prototxt:1:1: error: expected the name of a field, not "/"
+net.prototxt:1:1: error: expected the name of a field, not "/"  [syntax]
     1 | // the net
       | ^
 help: a comment starts with #""",
@@ -191,7 +191,7 @@ help: a comment starts with #""",
         (
             'source: "C:\\data"',
             """\
-net.prototxt:1:12: error: \\d means nothing in a text
+net.prototxt:1:12: error: \\d means nothing in a text  [syntax]
     1 | source: "C:\\data"
       |            ^~
 help: a backslash is written \\\\""",
@@ -199,14 +199,14 @@ help: a backslash is written \\\\""",
         (
             "pad: 3px",
             """\
-net.prototxt:1:6: error: "3px" is not a number
+net.prototxt:1:6: error: "3px" is not a number  [syntax]
     1 | pad: 3px
       |      ^~~""",
         ),
         (
             "pad: 3 $",
             """\
-net.prototxt:1:8: error: unexpected character "$"
+net.prototxt:1:8: error: unexpected character "$"  [syntax]
     1 | pad: 3 $
       |        ^""",
         ),
@@ -218,7 +218,7 @@ def test_a_mistake_is_refused_at_its_place(text: str, expected: str) -> None:
 
 def test_nesting_has_a_limit() -> None:
     tree("a{" * 100 + "}" * 100)
-    first = "net.prototxt:1:202: error: messages are nested more than 100 deep\n"
+    first = "net.prototxt:1:202: error: messages are nested more than 100 deep  [syntax]\n"
     assert refusal("a{" * 101).startswith(first)
     assert refusal("a{" * 100_000).startswith(first)
 
@@ -234,9 +234,9 @@ def test_a_file_is_read_in_utf_8_and_old_comments_in_latin_1(tmp_path: Path) -> 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"\x0a\x00\x01")
     for name, expected in (
-        ("none.prototxt", "error: there is no file {}"),
-        ("", "error: {} is a folder, not a prototxt file"),
-        ("model", "error: {} is a binary file, not a prototxt"),
+        ("none.prototxt", "error: there is no file {}  [file-missing]"),
+        ("", "error: {} is a folder, not a prototxt file  [file-unreadable]"),
+        ("model", "error: {} is a binary file, not a prototxt  [file-unreadable]"),
     ):
         path = tmp_path / name if name else tmp_path
         with pytest.raises(NktcError) as caught:

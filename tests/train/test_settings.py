@@ -53,7 +53,7 @@ def test_an_unknown_override_is_refused_with_a_near_name(write, golden):
     golden(
         refusal(write(SOLVER), "base_lrr=1"),
         """
-        --set:1:1: error: unknown solver field "base_lrr"
+        --set:1:1: error: unknown solver field "base_lrr"  [unknown-field]
             1 | base_lrr=1
               | ^~~~~~~~
         help: did you mean "base_lr"?
@@ -67,7 +67,7 @@ def test_an_override_of_the_wrong_kind_is_refused_in_its_place(write):
 
 def test_a_value_of_an_override_is_blamed_on_it(write):
     text = refusal(write(SOLVER), "type=Adam")
-    assert text.startswith('--set:1:1: error: solver type "Adam" is not one of SGD\n    1 | type=Adam\n')
+    assert text.startswith('--set:1:1: error: solver type "Adam" is not one of SGD  [solver]\n    1 | type=Adam\n')
     assert refusal(write(SOLVER), "net=other.prototxt").startswith('--set:1:1: error: net "other.prototxt" does not')
 
 
@@ -80,7 +80,7 @@ def test_numbers_out_of_range_are_refused(write, field, value):
 
 def test_a_net_given_as_a_solver_is_refused_in_one_sentence(write):
     write(SOLVER)
-    assert refusal("net.prototxt").startswith("error: net.prototxt is a net, not a solver\n")
+    assert refusal("net.prototxt").startswith("error: net.prototxt is a net, not a solver  [wrong-file]\n")
 
 
 @pytest.mark.parametrize("name", ["folder", "junk"])

@@ -1,0 +1,60 @@
+"""What data layers are taken to feed where a net is only looked at, so that its data need not be there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nktc.data.described import first_file, image_shape
+from nktc.data.sources import describe
+from nktc.errors import LayerError
+from nktc.files import find_file
+from nktc.ir import Feed, Layer, Shape
+from nktc.layers import Data, HDF5Data, ImageData, Input
+
+Listed = Data | HDF5Data | ImageData
+
+
+def supposed(layer: Layer, folder: Path, tops: Sequence[str], shapes: Mapping[str, Shape]) -> Feed | None:
+    """What `shapes` says of some tops: three numbers are one item of the layer's batch, any other count is the whole.
+    Of the others, what is known without: where the layer's files are missing, what its settings tell.
+
+    None where nothing is said and nothing is missing. Raises LayerError where the shape of a top stays unknown.
+    """
+    missing = _missing(layer, folder) if isinstance(layer, Listed) else None
+    said = {top: shapes[top] for top in tops if top in shapes}
+    if not missing and not said:
+        return None
+    if isinstance(layer, Input):
+        known = dict(zip(tops, layer.shapes, strict=False))
+        batch = layer.shapes[0][0] if any(layer.shapes[:1]) else 1
+    elif isinstance(layer, Listed) and missing:
+        batch = layer.batch
+        known = dict.fromkeys(tops[1:], (batch,))
+        image = None if isinstance(layer, HDF5Data) else image_shape(layer)
+        known |= {tops[0]: (batch, *image)} if image else {}
+    else:
+        feed = describe(layer, folder)
+        known, batch = dict(zip(tops, feed.shapes, strict=False)), feed.shapes[0][0]
+    known |= {top: (batch, *shape) if len(shape) == 3 else shape for top, shape in said.items()}
+    if tops[0] in said:  # its batch is that of the others too
+        follow = {top: shape for top, shape in known.items() if top not in said and shape[:1] == (batch,)}
+        known |= {top: (*known[tops[0]][:1], *shape[1:]) for top, shape in follow.items()}
+    for top in tops:
+        if top not in known:
+            why = f"{missing} is not there" if missing else "no shape is given for it"
+            help = f"tell it with --input-shape {top}=CxHxW, one item of the batch, or NxCxHxW"
+            raise LayerError(f'the shape of its top "{top}" is not known: {why}', field="source", help=help)
+    return Feed(tuple(known[top] for top in tops))
+
+
+def _missing(layer: Listed, folder: Path) -> Path | None:
+    """The first file that the shapes would be told from and that is not there."""
+    path = find_file(layer.source_path, folder)
+    if not os.path.exists(path):
+        return path
+    if isinstance(layer, Data) or (isinstance(layer, ImageData) and image_shape(layer)):
+        return None
+    first = first_file(layer, folder)
+    return None if os.path.exists(first) else first

@@ -1,0 +1,100 @@
+"""Losses of distances and margins: EuclideanLoss, ContrastiveLoss, HingeLoss."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nktc.errors import LayerError
+from nktc.ir import Layer, Phase, Shape, times
+from nktc.layers.accuracy import one_label_an_item
+from nktc.layers.loss import same_batch, same_count
+from nktc.schema import ContrastiveLossParameter, HingeLossParameter
+
+
+class EuclideanLoss(Layer, loss=True):
+    """Half the squared distance of its two inputs, averaged over the batch."""
+
+    def shape(self, a: Shape, b: Shape) -> Shape:
+        same_batch(a, b)
+        same_count(a, b)
+        return ()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """a[n ..] b[n ..] -> loss[]"""
+        return F.mse_loss(a, b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])
+
+    def flops(self, *shapes: Shape) -> int:
+        return 3 * math.prod(shapes[0])
+
+
+class ContrastiveLoss(Layer, param="contrastive_loss_param", loss=True):
+    """Draws the features of like pairs together and pushes those of unlike pairs apart, up to `margin`.
+
+    Bottoms: the features of either side, and for each pair 0 where it is unlike. Half the mean over the batch of d^2
+    for like pairs and max(0, margin - d)^2 for unlike ones, d being their distance; with `legacy_version`
+    max(0, margin - d^2).
+    """
+
+    margin: float = 1.0
+    legacy: bool = False
+
+    @classmethod
+    def read(cls, p: ContrastiveLossParameter, phase: Phase) -> Self:
+        return cls(p.margin, p.legacy_version)
+
+    def shape(self, a: Shape, b: Shape, alike: Shape) -> Shape:
+        same_batch(a, b)
+        same_count(a, b)
+        same_batch(a, alike)
+        if math.prod(alike) != a[0]:
+            raise LayerError(f"its {a[0]} pairs have {times(alike)} labels", field="bottom", help="one label a pair")
+        return ()
+
+    def forward(self, a: Tensor, b: Tensor, alike: Tensor) -> Tensor:
+        """a[n ..] b[n ..] alike[n] -> loss[]"""
+        squared = (a - b.reshape(a.shape)).reshape(a.shape[0], -1).square().sum(1)
+        value = squared.detach()
+        distance = value.sqrt()
+        like = alike.detach().reshape(-1).trunc() != 0
+        left = (self.margin - (value if self.legacy else distance)).clamp(min=0)
+        # Caffe keeps the divisor from 0, so that equal features have no gradient.
+        slope = -(left > 0).to(left.dtype) if self.legacy else -left / (distance + 1e-4)
+        cost = value.where(like, left if self.legacy else left.square())
+        return (cost + slope.where(~like, 1) * (squared - value)).sum() / (2 * a.shape[0])
+
+    def flops(self, *shapes: Shape) -> int:
+        return 3 * math.prod(shapes[0])
+
+
+class HingeLoss(Layer, param="hinge_loss_param", loss=True):
+    """The sum over the classes of max(0, 1 - t score), or with norm L2 of its square, averaged over the batch.
+
+    t is 1 for the class of the label and -1 for every other.
+    """
+
+    norm: str = "L1"
+
+    @classmethod
+    def read(cls, p: HingeLossParameter, phase: Phase) -> Self:
+        return cls(HingeLossParameter.Norm.Name(p.norm))
+
+    def shape(self, scores: Shape, label: Shape) -> Shape:
+        same_batch(scores, label)
+        one_label_an_item((scores[0], math.prod(scores[1:])), label, 1)
+        return ()
+
+    def forward(self, scores: Tensor, label: Tensor) -> Tensor:
+        """scores[n c..] label[n] -> loss[]"""
+        batch = scores.shape[0]
+        rows = scores.reshape(batch, -1)
+        signs = torch.ones_like(rows).scatter(1, label.long().reshape(batch, 1), -1)
+        margins = F.relu(1 + signs * rows)
+        return (margins.square() if self.norm == "L2" else margins).sum() / batch
+
+    def flops(self, *shapes: Shape) -> int:
+        return 4 * math.prod(shapes[0])

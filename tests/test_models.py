@@ -1,0 +1,78 @@
+"""What is known of the data layers of a net: what they feed, and what they are said to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nktc import checking, data, models, reader
+from nktc.errors import NktcError
+from nktc.ir import Phase
+
+NET = """name: "n"
+layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "db" batch_size: 8 } }
+layer { name: "m" type: "Input" top: "mask" input_param { shape { dim: 8 dim: 1 dim: 4 dim: 5 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 4 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    (tmp_path / "net.prototxt").write_text(NET)
+    return tmp_path / "net.prototxt"
+
+
+def test_a_net_is_looked_at_without_its_data_where_the_shape_is_said(net: Path) -> None:
+    for shapes in ({"data": (3, 4, 5)}, {"": (3, 4, 5)}, {"data": (8, 3, 4, 5)}):
+        graph = checking.graphs(net, [Phase.TRAIN], shapes)[0]
+        assert [value.shape for value in graph.inputs] == [(8, 3, 4, 5), (8,), (8, 1, 4, 5)]
+        assert graph.values["ip"].shape == (8, 4)
+    both = checking.graphs(net, [Phase.TEST], {"": (2, 3, 4, 5), "mask": (2, 2, 2)})[0]
+    assert [value.shape for value in both.inputs] == [(2, 3, 4, 5), (2,), (8, 2, 2, 2)]
+
+
+def test_a_net_is_looked_at_without_its_data_where_the_settings_tell_its_shape(net: Path) -> None:
+    net.write_text(NET.replace("data_param", "transform_param { crop_size: 9 force_gray: true } data_param"))
+    report = checking.check(net)
+    assert report.well, report
+    assert {graph.values["data"].shape for graph in (one.graph for one in report.built)} == {(8, 1, 9, 9)}
+
+
+def test_a_shape_that_nothing_tells_is_refused_with_the_option_that_does(net: Path) -> None:
+    report = checking.check(net)
+    assert report.exit_code == 1
+    said = str(report)
+    assert f'{net}:2:70: error: Data "d": the shape of its top "data" is not known: {net.parent / "db"} is not' in said
+    assert "help: tell it with --input-shape data=CxHxW" in said
+
+
+def test_training_and_testing_need_the_data(net: Path) -> None:
+    net.write_text(NET.replace("data_param", "transform_param { crop_size: 9 } data_param"))
+    file = reader.read_net(net)
+    with pytest.raises(NktcError) as refusal:
+        reader.build(file, Phase.TRAIN, feeds=models.feeds(file))
+    assert refusal.value.at is not None
+    assert "db" in refusal.value.message
+    assert "--input-shape" not in str(refusal.value)
+
+
+def test_a_shape_for_a_blob_that_nothing_feeds_is_refused_with_a_near_name(net: Path) -> None:
+    with pytest.raises(NktcError, match='--input-shape names "dato", which nothing feeds') as refusal:
+        checking.graphs(net, [Phase.TEST], {"dato": (3, 4, 5)})
+    assert refusal.value.help == 'did you mean "data"?'
+    with pytest.raises(NktcError) as refusal:
+        checking.graphs(net, [Phase.TEST], {"ip": (3,)})
+    assert refusal.value.help == "what is fed is data, label, mask"
+    net.write_text('layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 2 } } }')
+    with pytest.raises(NktcError, match="--input-shape is given, and the net is fed nothing"):
+        checking.graphs(net, [Phase.TEST], {"": (3, 4, 5)})
+
+
+def test_a_net_of_sinks_alone_has_nothing_to_infer_with(tmp_path: Path) -> None:
+    net = tmp_path / "net.prototxt"
+    net.write_text("""layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 } } }
+        layer { name: "s" type: "Silence" bottom: "x" }""")
+    with pytest.raises(NktcError, match="is left to infer with"):
+        models.open_model(net, [], data.Places((), tmp_path))

@@ -1,0 +1,61 @@
+"""What the solver updates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nktc import data, module, reader, train
+from nktc.ir import Phase
+
+NET = """
+force_backward: %s
+layer { name: "x" type: "Input" top: "x" top: "t" input_param { shape { dim: 3 dim: 2 } } }
+layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" param { lr_mult: 0 }
+        inner_product_param { num_output: 2 bias_term: false weight_filler { type: "gaussian" } } }
+layer { name: "b" type: "InnerProduct" bottom: "a" top: "b"
+        inner_product_param { num_output: 2 bias_term: false weight_filler { type: "gaussian" } } }
+layer { name: "l" type: "EuclideanLoss" bottom: "b" bottom: "t" top: "l" }
+"""
+
+
+class Same(data.Stream):
+    """One batch, again and again."""
+
+    resident = True
+
+    def __init__(self, *blobs: torch.Tensor) -> None:
+        self.blobs = blobs
+
+    def batch(self, k: int) -> tuple[torch.Tensor, ...]:
+        return self.blobs
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_frozen_weight_stays_and_counts_in_the_clip_where_its_gradient_is_worked_out(
+    force: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(NET % str(force).lower())
+    Path("solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.5 lr_policy: "fixed" max_iter: 2 clip_gradients: 0.1'
+        " snapshot_after_train: false"
+    )
+    settings = train.read("solver.prototxt")
+    net = module.compile(reader.build(settings.train_net, Phase.TRAIN), seed=3)
+    x, t = torch.randn(2, 3, 2)
+    a, b = (net.tensor(name).detach().numpy().copy() for name in ("a.weight", "b.weight"))
+    train.Solver(settings, net, train.Feeding([Same(x, t)])).run()
+    expected = b.copy()
+    for _ in range(2):
+        h = x.numpy() @ a.T
+        error = (h @ expected.T - t.numpy()) / 3
+        grads = [error.T @ h] + [(error @ expected).T @ x.numpy()] * force
+        norm = np.sqrt(sum((g**2).sum() for g in grads))
+        assert norm > 0.1
+        expected -= 0.5 * grads[0] * 0.1 / norm
+    np.testing.assert_array_equal(net.tensor("a.weight").detach(), a)
+    np.testing.assert_allclose(net.tensor("b.weight").detach(), expected, rtol=1e-5)
