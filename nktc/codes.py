@@ -569,6 +569,26 @@ CODES = {
         """,
         warning=True,
     ),
+    "in-place-gradient": Code(
+        "A layer in place passes another gradient than its own.",
+        """
+        Clip, Power, Log and BNLL (and ReLU or ELU with a negative slope) work out their gradient from their input.
+        In place the input is overwritten by then, and what Caffe takes for it is the output; Power and Log even
+        multiply that by itself rather than by what comes from above. A net trains here as it trained in Caffe. Give
+        the layer a top of its own, and the gradient is right.
+        """,
+        wrong="""
+        layer { name: "c" type: "InnerProduct" bottom: "data" top: "c" inner_product_param { num_output: 4 } }
+        layer { name: "r" type: "Clip" bottom: "c" top: "c" clip_param { min: 0 max: 6 } }
+        layer { name: "l" type: "SoftmaxWithLoss" bottom: "c" bottom: "label" top: "l" }
+        """,
+        right="""
+        layer { name: "c" type: "InnerProduct" bottom: "data" top: "c" inner_product_param { num_output: 4 } }
+        layer { name: "r" type: "Clip" bottom: "c" top: "r" clip_param { min: 0 max: 6 } }
+        layer { name: "l" type: "SoftmaxWithLoss" bottom: "r" bottom: "label" top: "l" }
+        """,
+        warning=True,
+    ),
     "overwritten": Code(
         "A layer works in place on a blob that another takes as it was before.",
         """

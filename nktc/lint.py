@@ -23,7 +23,7 @@ def lint(net: NetFile, graph: Graph) -> list[NktcWarning]:
     """What is suspect in a net and in a graph built of it."""
     found = [*_old_spelling(net), *_rules(net), *_names(graph), *_overwritten(graph), *_fillers(graph)]
     if graph.phase is Phase.TRAIN:
-        found += [*_losses(graph), *_unused(graph), *_stays_random(graph)]
+        found += [*_losses(graph), *_unused(graph), *_stays_random(graph), *_gradients(graph)]
     return in_order(found)
 
 
@@ -150,6 +150,21 @@ def _learning(graph: Graph) -> set[str]:
             back = node.propagate or (True,) * len(node.inputs)
             reached |= {value.name for value, goes in zip(node.inputs, back, strict=True) if goes}
     return found
+
+
+def _gradients(graph: Graph) -> Iterator[NktcWarning]:
+    """In-place layers that something learns through by a gradient that is not theirs."""
+    learning = _learning(graph)
+    behind: set[str] = set()  # values that depend on a weight that learns
+    for node in graph:
+        learns = any(graph.parameters[name].learns for name in node.weights.values())
+        through = any(value.name in behind for value in node.inputs)
+        if learns or through:
+            behind |= {value.name for value in node.outputs}
+        if through and node.name in learning and getattr(node.layer, "overwrites", False):
+            message = f'{node.type} "{node.name}" in place passes the gradient of its output, not of its input'
+            help = "Caffe computes the same: give it a top of its own to learn better"
+            yield NktcWarning(message, at=node.locate("top"), help=help, code="in-place-gradient")
 
 
 def _stays_random(graph: Graph) -> Iterator[NktcWarning]:

@@ -157,3 +157,12 @@ layer {{ name: "s" type: "Softmax" bottom: "{taken}" top: "s" }}
 layer {{ name: "r" type: "ReLU" bottom: "a" top: "a" }}
 layer {{ name: "p" type: "Softmax" bottom: "a" top: "p" }}"""
     assert warned(net, Phase.TEST) == ([f"4: {message} [overwritten]"] if message else [])
+
+
+def test_an_in_place_layer_that_passes_another_gradient_is_told_where_something_learns_through_it():
+    clip = 'layer { name: "p" type: "Power" bottom: "%s" top: "%s" power_param { scale: 2 } }\n'
+    loss = LOSS % "a"
+    assert warned(ip("a", "data") + clip % ("a", "a") + loss) == [
+        '3: Power "p" in place passes the gradient of its output, not of its input [in-place-gradient]'
+    ]
+    assert warned(clip % ("data", "data") + ip("a", "data") + loss) == []

@@ -38,11 +38,12 @@ _TYPES = {
 def to_onnx(graph: Graph, origin: Mapping[str, str] | None = None) -> ir.Model:
     """The model of a deploy graph whose weights are known. The batch is left open where every layer follows it.
 
-    `origin` goes into the metadata. Raises located NktcErrors where a layer has no ONNX form.
+    State that lives from one forward to the next starts anew at each run. `origin` goes into the metadata. Raises
+    located NktcErrors where a layer has no ONNX form.
     """
     if not graph.outputs:
         raise NktcError(f"{graph.name} computes nothing: it has no layers")
-    unknown = [name for name in graph.parameters if name not in graph.arrays]
+    unknown = [name for name, p in graph.parameters.items() if name not in graph.arrays and not p.weight.volatile]
     if unknown:
         raise NktcError(f"{graph.name} has no weights for {unknown[0]}", help="give its trained weights")
     open_batch = follows_batch(graph)
@@ -125,6 +126,8 @@ def _write(writer: _Writer, node: Node, graph: Graph) -> None:
     weights = {}
     own = infer.weights(node.layer, [value.shape for value in node.inputs])
     for local, name in node.weights.items():
+        if graph.parameters[name].weight.volatile:
+            continue
         held = writer.values[name]
         weights[local] = held if held.shape == own[local].shape else writer.reshaped(held, own[local].shape)
     with infer.place(node.type, node.name, node.locate):
@@ -161,9 +164,12 @@ class _Writer:
         self._taken: dict[str, int] = {}
 
     def __call__(self, op: str, *inputs: Operand | None, outputs: int = 1, **attributes: Any) -> Any:
+        given = [operand.value if isinstance(operand, _Operand) else None for operand in inputs]
+        while given and given[-1] is None:
+            given.pop()  # ONNX Runtime crashes at an absent input behind the last one.
         node = ir.node(
             op,
-            inputs=[operand.value if isinstance(operand, _Operand) else None for operand in inputs],
+            inputs=given,
             attributes={name: value for name, value in attributes.items() if value is not None},
             num_outputs=outputs,
             name=self._fresh(self.layer),

@@ -95,9 +95,7 @@ class LayerNorm(Layer, param="layer_norm_param", in_place=True):
 
     def onnx(self, emit: Emitter, x: Operand, weight: Operand | None = None, bias: Operand | None = None) -> Operand:
         if weight is not None:
-            # ONNX Runtime 1.31 crashes on an empty name as the bias.
-            given = (x, weight) if bias is None else (x, weight, bias)
-            return emit("LayerNormalization", *given, axis=self.axis, epsilon=self.eps)
+            return emit("LayerNormalization", x, weight, bias, axis=self.axis, epsilon=self.eps)
         # LayerNormalization cannot do without a weight.
         centred, variance = _moments(emit, x, range(axes.resolve(self.axis, x.shape), len(x.shape)))
         y = emit("Div", centred, emit("Sqrt", emit("Add", variance, emit.constant(self.eps))))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nktc import reader, text
 from nktc.errors import NktcError, Source, Span, coded, near, raise_all
 from nktc.reader import NetFile
 from nktc.schema import NetState, SolverParameter, has_label
+from nktc.text import Field, Tree
 
 POLICIES = {
     "fixed": (),
@@ -80,7 +81,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     if reader.is_net(tree):
         help = 'write a solver that names it: net: "FILE"'
         raise NktcError(f"{path} is a net, not a solver", help=help, code="wrong-file")
-    tree = reader.upgrade_solver(tree)
+    tree = reader.upgrade_solver(replace(tree, fields=tuple(map(_plain, tree.fields))))
     message = text.bind(tree, SolverParameter)
     places = {field.name: field.extent() for field in tree.fields}
     for override in overrides:
@@ -274,3 +275,10 @@ class _Reading:
 def _level(state: NetState) -> int | None:
     """The level a state asks for, None where it asks for none."""
     return state.level if state.HasField("level") else None
+
+
+def _plain(field: Field) -> Field:
+    """A field of the solver; where it is a net, with its blocks in place."""
+    if field.name.endswith("net_param") and isinstance(field.value, Tree):
+        return replace(field, value=reader.expand(field.value).tree)
+    return field

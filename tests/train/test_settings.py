@@ -129,3 +129,13 @@ def test_a_net_inside_the_solver_is_read_with_its_places(write):
         'net: "net.prototxt"', 'net_param { name: "in" layer { type: "ReLU" bottom: "x" topp: "y" } }'
     )
     assert "s.prototxt:1:57: error: unknown field" in refusal(write(inside))
+
+
+def test_a_net_inside_a_solver_may_have_blocks(write):
+    net = """net_param {
+      block { name: "act" bottom: "x" top: "y" layer { name: "relu" type: "ReLU" bottom: "x" top: "y" } }
+      layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 1 } } }
+      layer { name: "a" type: "act" bottom: "in" top: "a" }
+    }"""
+    settings = train.read(write(SOLVER.replace('net: "net.prototxt"', net)))
+    assert [layer.name for layer in settings.train_net.message.layer] == ["in", "a/relu"]
