@@ -448,6 +448,20 @@ CODES = {
         layer { name: "d" type: "Dataset" top: "d" dataset_param { name: "digits" batch_size: 8 } }
         """,
     ),
+    "python-code": Code(
+        "The code of a Python layer may not run, is not found, or fails.",
+        """
+        A layer of type Python runs code of your own, so it runs only where --allow-python is given: give it for
+        nets that you trust. Its module is looked for beside the net, under the working directory, then on the
+        Python path. What the code raises is told with its line.
+        """,
+        wrong="""
+        nktc check net.prototxt
+        """,
+        right="""
+        nktc check --allow-python net.prototxt
+        """,
+    ),
     "input-shape": Code(
         "A shape of --input-shape is for nothing that the net is fed.",
         """

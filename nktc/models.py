@@ -55,7 +55,9 @@ def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places
     deployed = passes.deploy(graph, preprocessing)
     if deployed is graph:
         deployed = dataclasses.replace(graph, preprocessing=preprocessing)
-    missing = dict.fromkeys(p.layer for name, p in deployed.parameters.items() if name not in deployed.arrays)
+    missing = dict.fromkeys(
+        p.layer for name, p in deployed.parameters.items() if name not in deployed.arrays and not p.weight.volatile
+    )
     if files and missing:
         given = " and ".join(map(str, files))
         raise NktcError(f"{given} has no weights for {', '.join(missing)}", help="give the weights of this very net")

@@ -18,6 +18,7 @@ from nktc.ir import Shape
 @options.input_shapes
 @options.level
 @options.stages
+@options.allow_python
 @click.option("--strict", is_flag=True, help="Warnings exit with 1 too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for tools.")
 def command(

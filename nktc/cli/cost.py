@@ -22,6 +22,7 @@ from nktc.ir import Phase, Shape
 @options.input_shapes
 @options.level
 @options.stages
+@options.allow_python
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON, for tools.")
 def command(
     file: Path,

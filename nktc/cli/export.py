@@ -16,6 +16,7 @@ from nktc.cli import options
 @click.option("--model", type=options.existing(dir_okay=False), help="A net, to train or to deploy; with --weights.")
 @options.weights
 @options.data
+@options.allow_python
 def command(onnx: Path, run: Path | None, model: Path | None, weights: str | None, roots: tuple[str, ...]) -> None:
     """Write a trained net for other runtimes: its deploy form, ending in Softmax, with its preprocessing, class names
     and origin in the metadata."""

@@ -21,6 +21,7 @@ from nktc.cli import options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @options.device
 @options.data
+@options.allow_python
 @click.argument("paths", nargs=-1, required=True, type=options.existing(), metavar="PATH...")
 def command(
     model: Path,

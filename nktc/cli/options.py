@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from nktc import layers
 from nktc.errors import NktcError
 from nktc.ir import Shape
 
@@ -52,6 +53,21 @@ stages = click.option(
     help="A stage that picks layers; may be repeated. Without it those that the net names are tried, if it needs one.",
 )
 weights = click.option("--weights", metavar="W", help="A .caffemodel or .caffemodel.h5; several with commas between.")
+
+
+def _allow_python(context: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        layers.allow_python()
+
+
+allow_python = click.option(
+    "--allow-python",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_allow_python,
+    help="Let Python layers run the code that the net names. Only for nets that you trust.",
+)
 
 
 def existing(**more: Any) -> click.Path:

@@ -21,6 +21,7 @@ from nktc.ir import Phase, Shape, drawing
 @options.input_shapes
 @options.level
 @options.stages
+@options.allow_python
 @click.option("--prototxt", is_flag=True, help="The net in today's syntax; with --phase that phase's layers alone.")
 @click.option("--expand", is_flag=True, help="As --prototxt, with its blocks put in place.")
 @click.option("--dot", is_flag=True, help="A drawing, as the source for Graphviz.")

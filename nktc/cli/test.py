@@ -16,6 +16,7 @@ from nktc.cli import options
 @click.option("--iterations", type=click.IntRange(min=1), help="Batches; the whole test set once when not given.")
 @options.device
 @options.data
+@options.allow_python
 def command(model: Path, weights: str, iterations: int | None, device: str, roots: tuple[str, ...]) -> None:
     """Score a trained net on its test data, as `caffe test` does: each batch, then the mean of each output."""
     places = data.Places.from_environment(roots)

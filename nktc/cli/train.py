@@ -22,6 +22,7 @@ from nktc.cli import options
 @options.device
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Sets any solver field; may be repeated.")
 @options.data
+@options.allow_python
 def command(
     solver: Path,
     weights: str | None,

@@ -96,8 +96,7 @@ def open_classifier(
         return _of_onnx(model, files, backend, options)
     else:
         graph = models.open_model(model, files, places)
-    missing = [name for name in graph.parameters if name not in graph.arrays]
-    if missing:
+    if any(name not in graph.arrays and not p.weight.volatile for name, p in graph.parameters.items()):
         raise NktcError(f"{model} is a net without weights", help="give --weights W, a .caffemodel")
     built = engine(backend or "onnxruntime").build(graph, options)
     one = _one([(v.name, v.shape) for v in graph.inputs], [(v.name, v.shape) for v in graph.outputs], model)

@@ -49,7 +49,7 @@ def to_onnx(graph: Graph, origin: Mapping[str, str] | None = None) -> ir.Model:
     open_batch = follows_batch(graph)
     writer = _Writer(open_batch)
     for name, array in graph.arrays.items():
-        writer.initializer(name, np.ascontiguousarray(array))
+        writer.initializer(name, np.asarray(array, order="C"))
     for value in graph.inputs:
         writer.enter(value.name, value.shape, value.dtype)
     for node in graph:

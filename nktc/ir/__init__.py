@@ -10,7 +10,7 @@ from nktc.ir.cost import Cost, Fit, LayerCost, cost, memory_size
 from nktc.ir.cost_table import cost_data, cost_table
 from nktc.ir.definition import definition
 from nktc.ir.feed import Feed, Preprocessing, Transform
-from nktc.ir.graph import Graph, Locate, Node
+from nktc.ir.graph import Graph, Locate, Node, nowhere
 from nktc.ir.layer import MANY, Emitter, Layer, Operand, catalogue
 from nktc.ir.listing import listing, settings
 from nktc.ir.value import DType, Filler, Parameter, Phase, Shape, Value, Weight, list_shape, size, times
@@ -48,6 +48,7 @@ __all__ = [
     "list_shape",
     "listing",
     "memory_size",
+    "nowhere",
     "rewrite",
     "settings",
     "size",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, dataclass_transform
 
 from nktc.errors import LayerError
@@ -48,7 +49,7 @@ class Layer:
     outputs; `loss`, its first output weighs 1 in the objective unless the net says otherwise; `source`, its outputs
     are fed from outside; `each`, as many outputs as inputs, every input on its own; `in_place`, an output may
     take the name of the input; `multiplies`, its flops are multiply-adds; `saves`, which of its values a backward
-    needs: "inputs", "outputs" or "nothing".
+    needs: "inputs", "outputs" or "nothing"; `sequence`, axis 0 of its first input is time, which no batch changes.
     """
 
     param: ClassVar[tuple[str, ...]] = ()
@@ -59,6 +60,7 @@ class Layer:
     in_place: ClassVar[bool] = False
     multiplies: ClassVar[bool] = False
     saves: ClassVar[str] = "inputs"
+    sequence: ClassVar[bool] = False
 
     def __init_subclass__(
         cls,
@@ -70,11 +72,12 @@ class Layer:
         in_place: bool = False,
         multiplies: bool = False,
         saves: str = "inputs",
+        sequence: bool = False,
     ) -> None:
         cls.param = (param,) if isinstance(param, str) else param
         cls.tops = (tops, tops) if isinstance(tops, int) else tops
         cls.loss, cls.source, cls.each, cls.in_place = loss, source, each, in_place
-        cls.multiplies, cls.saves = multiplies, saves
+        cls.multiplies, cls.saves, cls.sequence = multiplies, saves, sequence
         dataclass(frozen=True)(cls)
         _catalogue[cls.__name__] = cls
 
@@ -85,6 +88,11 @@ class Layer:
 
     def with_tops(self, tops: int) -> Self:
         """This layer once it is known how many outputs it has, for types that must know. Raises LayerError."""
+        return self
+
+    def beside(self, folder: Path) -> Self:
+        """This layer once it is known in which folder its net is, for types that run what lies there. Raises
+        LayerError."""
         return self
 
     def overwriting(self) -> Self:
@@ -102,12 +110,13 @@ class Layer:
         return {}
 
     def forward(self, *inputs: Any, **weights: Any) -> Any:
-        """torch tensors in, a tensor or a tuple of tensors out; weights come by name. State is updated in place.
-        Never rebinds an argument."""
+        """torch tensors in, a tensor or a tuple of tensors out; weights come by name. State is updated in place;
+        `volatile` state may be left out, and starts anew then. Never rebinds an argument."""
         raise LayerError("its values come from outside")
 
     def onnx(self, emit: Emitter, *inputs: Any, **weights: Any) -> Any:
-        """The same function written with ONNX operators; an Operand, or a tuple of them."""
+        """The same function written with ONNX operators; an Operand, or a tuple of them. It gets no `volatile`
+        weights."""
         raise LayerError("it has no ONNX form")
 
     def flops(self, *shapes: Any, **_: Any) -> int:

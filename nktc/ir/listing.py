@@ -28,7 +28,7 @@ def settings(node: Node) -> list[tuple[str, Any]]:
     for field in dataclasses.fields(node.layer):  # type: ignore[arg-type]
         value = getattr(node.layer, field.name)
         default = field.default_factory() if callable(field.default_factory) else field.default
-        if value != default and not isinstance(value, Filler) and field.name not in _TOLD:
+        if field.repr and value != default and not isinstance(value, Filler) and field.name not in _TOLD:
             found.append((field.name, value))
     return found
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from nktc.errors import LayerError
 from nktc.ir import infer
 from nktc.ir.graph import Graph, Node
-from nktc.ir.value import Shape, Value
+from nktc.ir.value import Parameter, Shape, Value, times
 
 
 def with_nodes(graph: Graph, nodes: Sequence[Node]) -> Graph:
@@ -69,24 +70,37 @@ def keep(graph: Graph, wanted: Collection[str]) -> Graph:
 
 
 def reshaped(graph: Graph, change: Callable[[Node], Node]) -> Graph:
-    """Every node passed through `change`, then all shapes inferred again. Raises LayerError where one does not fit."""
+    """Every node passed through `change`, then all shapes inferred again, those of volatile state too. Raises
+    LayerError where one does not fit."""
     known: dict[str, Value] = {}
+    parameters = dict(graph.parameters)
     nodes = []
     for old in graph:
         node = change(old)
         inputs = tuple(known[value.name] for value in node.inputs)
         shapes = [value.shape for value in node.outputs] if node.layer.source else _shapes(node, inputs)
+        parameters |= _state(node, inputs, parameters)
         outputs = tuple(
             dataclasses.replace(value, shape=shape) for value, shape in zip(node.outputs, shapes, strict=True)
         )
         known.update((value.name, value) for value in outputs)
         nodes.append(dataclasses.replace(node, inputs=inputs, outputs=outputs))
-    return with_nodes(graph, nodes)
+    return with_nodes(dataclasses.replace(graph, parameters=parameters), nodes)
 
 
 def _shapes(node: Node, inputs: Sequence[Value]) -> list[Shape]:
     with infer.place(node.type, node.name, node.locate):
+        if node.layer.sequence and inputs[0].shape[:1] != node.inputs[0].shape[:1]:
+            steps, other = node.inputs[0].shape[0], times(inputs[0].shape[:1])
+            raise LayerError(f"axis 0 of its input is time, {steps} steps, not a batch of {other}", field="bottom[0]")
         return infer.shapes(node.layer, [value.shape for value in inputs])
+
+
+def _state(node: Node, inputs: Sequence[Value], parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The volatile state of a node, in the shapes that it has with these inputs."""
+    held = {local: parameters[name] for local, name in node.weights.items() if parameters[name].weight.volatile}
+    own = infer.weights(node.layer, [value.shape for value in inputs]) if held else {}
+    return {parameter.name: dataclasses.replace(parameter, weight=own[local]) for local, parameter in held.items()}
 
 
 def with_batch(graph: Graph, batch: int) -> Graph:

@@ -6,6 +6,8 @@ import enum
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 Shape = tuple[int, ...]
 
 
@@ -75,7 +77,8 @@ class Filler:
 class Weight:
     """A tensor that a layer holds. What does not learn is state: the layer's forward updates it, the solver never.
 
-    Weight files hold what is `kept`. `file` is the .binaryproto that the net names for the values, "" for none.
+    Weight files hold what is `kept`; it comes before what is not. `file` is the .binaryproto that the net names for
+    the values, "" for none; `start` is what it starts with, None for what its filler says.
     """
 
     shape: Shape
@@ -83,6 +86,12 @@ class Weight:
     learns: bool = True
     kept: bool = True
     file: str = ""
+    start: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def volatile(self) -> bool:
+        """Whether no file has it: it starts from its filler and lives as long as the module."""
+        return not self.kept and not self.file
 
 
 @dataclass(frozen=True)

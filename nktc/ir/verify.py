@@ -23,8 +23,10 @@ def verify(graph: Graph) -> None:
             assert shapes == [value.shape for value in node.outputs], f"{node.name}: shape rule says {shapes}"
         expected = infer.weights(node.layer, [value.shape for value in node.inputs])
         assert list(expected) == list(node.weights), f"{node.name}: holds {list(node.weights)}"
-        for name in node.weights.values():
+        for local, name in node.weights.items():
             assert name in graph.parameters, f"{node.name}: no parameter {name}"
+            held, own = graph.parameters[name].weight, expected[local]
+            assert not own.volatile or held == own, f"{node.name}: {name} is {held.shape}, the rule says {own.shape}"
     for name, array in graph.arrays.items():
         shape = graph.parameters[name].weight.shape
         assert array.shape == shape, f"{name}: array {array.shape}, weight {shape}"

@@ -2,7 +2,8 @@
 
 Importing this folder fills the catalogue of `nktc.ir`. A type holds its settings as Caffe means them and its
 rules: shapes, weights, the torch forward with Caffe's values and gradients, the ONNX form, the cost. `fill`
-starts a weight that `check_filler` accepts; `table` and `explain` print the catalogue.
+starts a weight that `check_filler` accepts; `table` and `explain` print the catalogue;
+`allow_python` lets layers of type Python run the code that they name.
 """
 
 from nktc.layers.accuracy import Accuracy
@@ -41,6 +42,8 @@ from nktc.layers.loss import InfogainLoss, MultinomialLogisticLoss, SigmoidCross
 from nktc.layers.normalize import LRN, MVN, GroupNorm, LayerNorm
 from nktc.layers.parameter import Parameter
 from nktc.layers.pooling import Pooling, PoolingND
+from nktc.layers.python import Python, allow_python
+from nktc.layers.recurrent import LSTM, RNN, LSTMUnit
 from nktc.layers.reduce import Reduction
 from nktc.layers.reshape import Flatten, Reshape
 from nktc.layers.resize import PixelShuffle, Resize
@@ -55,7 +58,9 @@ __all__ = [
     "ELU",
     "GELU",
     "LRN",
+    "LSTM",
     "MVN",
+    "RNN",
     "SPP",
     "AbsVal",
     "Accuracy",
@@ -91,6 +96,7 @@ __all__ = [
     "InfogainLoss",
     "InnerProduct",
     "Input",
+    "LSTMUnit",
     "LayerNorm",
     "Log",
     "MatMul",
@@ -102,6 +108,7 @@ __all__ = [
     "Pooling",
     "PoolingND",
     "Power",
+    "Python",
     "ReLU",
     "Reduction",
     "Reshape",
@@ -121,6 +128,7 @@ __all__ = [
     "Threshold",
     "Tile",
     "WindowData",
+    "allow_python",
     "check_filler",
     "explain",
     "fill",

@@ -34,7 +34,8 @@ class _Step:
 
 
 class Net(nn.Module):
-    """The module of one graph. Weights are registered as `<layer>.<weight>`, state that does not learn as buffers."""
+    """The module of one graph. Weights are registered as `<layer>.<weight>`, state that does not learn as buffers; the
+    state_dict has what weight files hold."""
 
     _place: Tensor
 
@@ -78,17 +79,18 @@ class Net(nn.Module):
         return found
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All weights by graph name, as float32 arrays on the host, copied."""
+        """All weights but volatile state by graph name, as float32 arrays on the host, copied."""
         return {
             name: self.tensor(name).detach().to("cpu", torch.float32, copy=True).numpy()
-            for name in self.graph.parameters
+            for name, parameter in self.graph.parameters.items()
+            if not parameter.weight.volatile
         }
 
     @torch.no_grad()
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Copy weights in by graph name; names not given keep what they have."""
         for name, array in arrays.items():
-            self.tensor(name).copy_(torch.from_numpy(np.ascontiguousarray(array)))
+            self.tensor(name).copy_(torch.from_numpy(np.asarray(array, order="C")))
 
     def share(self, other: Net) -> None:
         """Hold the very tensors of another net wherever both have a parameter of one name that weight files hold.
@@ -107,11 +109,13 @@ class Net(nn.Module):
 
     @torch.no_grad()
     def fill(self, generator: torch.Generator | None = None) -> None:
-        """Start every weight from its filler, in the order of the net."""
+        """Start every weight from its filler, or from its start, in the order of the net."""
         for name, parameter in self.graph.parameters.items():
-            tensor = self.tensor(name)
-            drawn = fill(torch.empty(parameter.weight.shape), parameter.weight.filler, generator)
-            tensor.copy_(drawn)
+            tensor, weight = self.tensor(name), parameter.weight
+            if weight.start is None:
+                tensor.copy_(fill(torch.empty(weight.shape), weight.filler, generator))
+            else:
+                tensor.copy_(torch.from_numpy(weight.start))
 
     def _register(self, parameter: Parameter) -> None:
         owner, key = parameter.name.rsplit(".", 1)
@@ -129,7 +133,7 @@ class Net(nn.Module):
             holder.register_parameter(key, nn.Parameter(start, requires_grad=wanted))
             self._homes[parameter.name] = (holder._parameters, key)
         else:
-            holder.register_buffer(key, start)
+            holder.register_buffer(key, start, persistent=parameter.weight.kept)
             self._homes[parameter.name] = (holder._buffers, key)
 
     def _holder(self, layer: str) -> nn.Module:

@@ -187,9 +187,9 @@ def _part(
     weights: Mapping[str, str],
     batches: _Batches,
 ) -> Part:
-    held = {local: graph.parameters[name].weight.shape for local, name in weights.items()}
+    held = {k: w.shape for k, name in weights.items() if not (w := graph.parameters[name].weight).volatile}
     own = infer.weights(node.layer, [value.shape for value in node.inputs])
-    other = {local: own[local].shape for local in own if own[local].shape != held[local]}
+    other = {local: own[local].shape for local in own.keys() & held if own[local].shape != held[local]}
 
     @wraps(forward)
     def run(*given: Tensor, **tensors: Tensor) -> Any:

@@ -237,7 +237,7 @@ class Writer:
 
     def _hold(self, part: Part, lines: list[str], tensors: dict[str, Operand]) -> None:
         self.made.append(_block(part, lines))
-        if set(self.graph.parameters) <= set(self.known):
+        if all(name in self.known or p.weight.volatile for name, p in self.graph.parameters.items()):
             for name, operand in tensors.items():
                 self.arrays[name] = part.value(operand, self.known).contiguous().numpy().copy()
 
@@ -282,7 +282,7 @@ class Spelling:
             elif call.several:
                 if results == tuple(made) and len(made) > 1:
                     return [text]
-                if len(call.names) == len(made) and all(used[one] for one in made):
+                if len(call.names) == len(made) > 1 and all(used[one] for one in made):
                     self.texts |= zip(made, self.bind([*call.names.values()], text), strict=True)
                     continue
                 whole = text if sum(used[one] for one in made) == 1 else self.bind([wish], text)[0]

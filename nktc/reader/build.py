@@ -203,8 +203,8 @@ class _Builder:
         params = (getattr(message, param) for param in kind.param)
         with coded("setting"):
             phase = Phase(message.phase) if message.HasField("phase") else self.state.phase
-            layer = kind.read(*params, phase).with_tops(len(message.top))
-            if kind.in_place and message.top[0] in message.bottom:
+            layer = kind.read(*params, phase).with_tops(len(message.top)).beside(self.net.folder)
+            if kind.in_place and any(top in message.bottom for top in message.top):
                 layer = layer.overwriting()
         shapes_in = [value.shape for value in inputs]
         if layer.source:
@@ -237,11 +237,12 @@ class _Builder:
 
     def _hold(self, layer: str, message: LayerParameter, weights: dict[str, Weight], locate: Locate) -> dict[str, str]:
         """Enter a layer's weights as parameters, or find those it shares; returns its names of them to ours."""
-        if len(message.param) > len(weights):
-            said = f"has {_count(message.param, 'param entry', 'param entries')} for {_count(weights, 'weight')}"
+        kept = [weight for weight in weights.values() if weight.kept]
+        if len(message.param) > len(kept):
+            said = f"has {_count(message.param, 'param entry', 'param entries')} for {_count(kept, 'weight')}"
             raise LayerError(said, field="param", code="param-count")
-        if message.blobs and len(message.blobs) != len(weights):
-            said = f"has {_count(message.blobs, 'blobs entry', 'blobs entries')} for {_count(weights, 'weight')}"
+        if message.blobs and len(message.blobs) != len(kept):
+            said = f"has {_count(message.blobs, 'blobs entry', 'blobs entries')} for {_count(kept, 'weight')}"
             raise LayerError(said, field="blobs", code="param-count")
         held = {}
         for index, (local, weight) in enumerate(weights.items()):
@@ -262,7 +263,7 @@ class _Builder:
             self.parameters[own.name] = own
             if weight.file:
                 self.arrays[own.name] = _read_weight(weight, self.net)
-            elif message.blobs:
+            elif message.blobs and weight.kept:
                 self.arrays[own.name] = _given(message.blobs[index], own)
             held[local] = own.name
         return held

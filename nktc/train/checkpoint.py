@@ -36,7 +36,7 @@ def save(to: Files, net: Net, optimizer: SGD, settings: Settings, iteration: int
     weights.save(to.weights, net.graph, net.arrays())
     history = {one.name: one.history.detach().cpu().numpy() for one in optimizer.learned}
     # Caffe keeps a history for every parameter that it could update, those with lr_mult 0 included.
-    order = list(net.graph.parameters.values())
+    order = [p for p in net.graph.parameters.values() if p.weight.kept]
     zero = {p.name: torch.zeros(p.weight.shape).numpy() for p in order if p.name not in history}
     state = weights.State(
         iteration,
@@ -55,7 +55,7 @@ def restore(path: Path, net: Net, optimizer: SGD) -> int:
     if not learned.exists():
         raise NktcError(f"{path} belongs to the weights {state.learned_net}, which do not exist")
     graph, _ = weights.attach(net.graph, learned)
-    order = list(net.graph.parameters.values())
+    order = [p for p in net.graph.parameters.values() if p.weight.kept]
     if len(state.history) != len(order):
         raise NktcError(
             f"{path} has {len(state.history)} histories, this net has {len(order)} parameters",

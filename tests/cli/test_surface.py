@@ -73,14 +73,14 @@ PROMISED = {
     "upgrade": ({"-o": "one", "--in-place": "flag", "--check": "flag"}, ["file"]),
     "layers": ({}, ["[type_name]"]),
 }
-BUILT = {"--input-shape", "--level", "--stage"}  # how a net is built that is only looked at
+BUILT = {"--input-shape", "--level", "--stage", "--allow-python"}  # how a net is built that is only looked at
 BEYOND = {
     "check": {*BUILT, "--json", "--strict"},
-    "export": {"--data"},
-    "infer": {"--device", "--data"},
+    "export": {"--data", "--allow-python"},
+    "infer": {"--device", "--data", "--allow-python"},
     "show": {*BUILT, "--phase", "--prototxt", "--expand", "--dot", "--torch", "--weights", "--data", "--rankdir", "-o"},
-    "test": {"--device", "--data"},
-    "train": {"--data"},
+    "test": {"--device", "--data", "--allow-python"},
+    "train": {"--data", "--allow-python"},
 }
 """Options that nobody promised."""
 

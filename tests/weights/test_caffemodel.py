@@ -110,6 +110,18 @@ def test_what_is_saved_is_read_again(ending: str, read: Callable[..., Graph], tm
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("ending", ["", ".h5"])
+def test_a_weight_that_is_a_single_number_comes_back_into_the_module(ending: str, read, tmp_path: Path) -> None:
+    graph = read("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "p" type: "PReLU" bottom: "x" top: "p" prelu_param { channel_shared: true } }
+    """)
+    path = tmp_path / f"w.caffemodel{ending}"
+    weights.save(path, graph, {"p.slope": np.array(0.75, np.float32)})
+    slope = module.compile(weights.attach(graph, path)[0]).arrays()["p.slope"]
+    assert (slope.shape, slope.item()) == ((), 0.75)
+
+
 def test_a_binary_file_is_a_net_that_any_protobuf_reader_takes_apart(read: Callable[..., Graph], tmp_path: Path):
     graph = read(NET)
     weights.save(tmp_path / "w", graph, random_arrays(graph))
