@@ -129,7 +129,16 @@ class Errors(NktcError):
         self.errors = tuple(errors)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.errors))
+        more = [f"note: these are the first {len(self.errors)}; there may be more"] if len(self.errors) >= MOST else []
+        return "\n".join([*map(str, self.errors), *more])
+
+
+MOST = 100
+"""How many mistakes of one file are looked for."""
+
+
+class Enough(Exception):
+    """There are mistakes enough: whoever collects them stops."""
 
 
 def in_order(found: Iterable[D]) -> list[D]:

@@ -76,8 +76,10 @@ def _overwritten(graph: Graph) -> Iterator[NktcWarning]:
     for node in graph:
         tops = node.definition.top if node.definition else ()
         for value, bottom in zip(node.inputs, node.definition.bottom if node.definition else (), strict=True):
+            if bottom not in tops:
+                continue
             other = next((taker for taker in takers[value.name] if taker is not node), None)
-            if bottom not in tops or not (other or value.name in weights):
+            if not other and value.name not in weights:
                 continue
             why = f'which "{other.name}" takes' if other else f"which weighs {weights[value.name]:g} in the loss,"
             message = f'{node.type} "{node.name}" overwrites "{bottom}", {why} as it was before'

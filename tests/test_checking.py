@@ -188,3 +188,10 @@ def test_a_phase_that_a_net_never_names_and_cannot_feed_is_none_of_its_phases(fi
     assert not report.well
     with pytest.raises(NktcError, match="made by no layer"):
         checking.graphs(file(net), [Phase.TEST])
+
+
+@pytest.mark.parametrize("layer", ["layer {{ foo: {0} }}\n", 'layer {{ name: "l{0}" type: "No" top: "t{0}" }}\n'])
+def test_of_very_many_mistakes_the_first_are_told(file, layer):
+    report = checking.check(file("".join(map(layer.format, range(300)))))
+    assert [one.at.line for one in report.diagnostics if one.at] == [*range(1, 101)]
+    assert str(report).endswith("note: these are the first 100; there may be more")

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nktc.errors import Errors, NktcError, Note, Span, near, raise_all
+from nktc.errors import MOST, Enough, Errors, NktcError, Note, Span, near, raise_all
 from nktc.ir import catalogue
 from nktc.reader.expressions import Value, substitute, whole
 from nktc.text import Field, Scalar, Tree
@@ -33,7 +33,6 @@ PARAMETER = ("name", "default")
 INSTANCE = ("name", "type", "bottom", "top", "include", "exclude", "repeat", "block_param")
 RULES = ("include", "exclude")
 MOST_FIELDS = 300_000  # of a net with its blocks in place: 40 times ResNet-152
-MOST_ERRORS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +101,10 @@ def expand(net: Tree) -> Expansion:
                     instances.append(within)
             elif found.name != "block":
                 fields.append(found)
-    except _Enough:
+    except Enough:
         pass
     raise_all([*expander.errors.values()])
     return Expansion(replace(net, fields=tuple(fields)), tuple(instances))
-
-
-class _Enough(Exception):
-    """There are errors enough."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +161,8 @@ class _Expander:
 
     def refuse(self, error: NktcError) -> None:
         self.errors.setdefault((error.message, str(error.at)), error)
-        if len(self.errors) >= MOST_ERRORS:
-            raise _Enough
+        if len(self.errors) >= MOST:
+            raise Enough
 
     def instance(self, tree: Tree, block: Block, scope: _Scope, within: tuple[Note, ...]) -> Layers:
         """The layers of an instance; `tree` is its text, its names already those of the net."""
@@ -256,7 +251,7 @@ class _Expander:
         if self.fields > MOST_FIELDS:
             message = f"with its blocks in place the net has more than {MOST_FIELDS} fields"
             self.refuse(_refusal(message, value.span))
-            raise _Enough
+            raise Enough
         # What an instance gives is known only in its rounds.
         fields = tuple(
             f if f.name == "block_param" else Field(f.name, self.value(f.value, known), f.span) for f in value.fields

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from nktc.errors import LayerError, NktcError, Note, Span, coded, in_order, near, raise_all
+from nktc.errors import MOST, LayerError, NktcError, Note, Span, coded, in_order, near, raise_all
 from nktc.files import read_bytes
 from nktc.ir import (
     Feed,
@@ -108,6 +108,8 @@ class _Builder:
         messages = _with_tops([message for message, _, _ in chosen])
         versions, names = _versions(messages), _names(messages)
         for name, message, (_, tree, within), tops in zip(names, messages, chosen, versions, strict=True):
+            if len(self.errors) >= MOST:
+                break
             if tree and any(tree.holds(error.at) for error in self.net.errors):
                 # What it makes may be the very word that is wrong.
                 self._unknown(message, _words(tree))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nktc import text
-from nktc.errors import Errors, NktcError, Note, Source, Span, raise_all, split
+from nktc.errors import MOST, Errors, NktcError, Note, Source, Span, raise_all, split
 from nktc.files import find_file
 from nktc.reader.blocks import expand
 from nktc.reader.kind import is_solver
@@ -92,7 +92,7 @@ def _message(net: text.Tree, strict: bool, errors: list[NktcError]) -> NetParame
     """The message of a net; `errors` gets what is wrong inside single layers, which is raised where `strict`, as is
     all else."""
     message = text.bind(net, NetParameter, errors)
-    if errors and (strict or not all(_in_a_layer(net, error.at) for error in errors)):
+    if len(errors) >= MOST or (errors and (strict or not all(_in_a_layer(net, error.at) for error in errors))):
         raise Errors(errors)
     return message
 

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from nktc.errors import NktcError, Note, Span, in_order, near, raise_all
+from nktc.errors import MOST, Enough, NktcError, Note, Span, in_order, near, raise_all
 from nktc.schema import has_label
 from nktc.text.tree import Field, Scalar, Tree
 
@@ -48,7 +49,8 @@ def bind(tree: Tree, message_class: type[M], errors: list[NktcError] | None = No
     message = message_class()
     descriptor = message_class.DESCRIPTOR
     binder = _Binder()
-    binder.fill(message, tree, ROOTS.get(descriptor.name, descriptor.name), ())
+    with suppress(Enough):
+        binder.fill(message, tree, ROOTS.get(descriptor.name, descriptor.name), ())
     found = in_order(binder.errors)
     if errors is None:
         raise_all(found)
@@ -63,6 +65,8 @@ class _Binder:
 
     def refuse(self, message: str, at: Span, *notes: Note, help: str = "", code: str = "wrong-value") -> None:
         self.errors.append(NktcError(message, at=at, notes=notes, help=help, code=code))
+        if len(self.errors) >= MOST:
+            raise Enough
 
     def fill(self, message: Any, tree: Tree, owner: str, around: tuple[tuple[str, Descriptor], ...]) -> None:
         """Fill `message`; `owner` is what the user calls it, `around` that and the type of all around."""
