@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from nktc.data import leveldb, lmdb
 
 
@@ -28,3 +30,12 @@ def backend_of(path: Path) -> str:
 def open_database(path: Path, backend: str = "") -> Database:
     """The database at `path`, of the kind that it is unless one is asked for. Raises NktcError."""
     return leveldb.open_database(path) if (backend or backend_of(path)) == "LEVELDB" else lmdb.open_database(path)
+
+
+def read_places(database: Database, places: np.ndarray) -> list[tuple[bytes, bytes]]:
+    """Key and value of the records at `places`; those that follow one another are read together. Raises NktcError."""
+    ends = [*(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+    found: list[tuple[bytes, bytes]] = []
+    for start, end in zip([0, *ends], ends, strict=False):
+        found += database.read(int(places[start]), end - start)
+    return found

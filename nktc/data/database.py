@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nktc.data.backends import Database, backend_of, open_database
+from nktc.data.backends import Database, backend_of, open_database, read_places
 from nktc.data.datum import BadDatum, Record, parse
 from nktc.data.images import ANY
 from nktc.data.mean import bad_record, file_mean
+from nktc.data.order import Order
+from nktc.data.parts import part_records, part_size
 from nktc.data.places import Places
+from nktc.data.resident import room, send
 from nktc.data.stream import Batch, Stream, data_feed, with_tops
 from nktc.data.transform import Pipeline, cropped, mean_of
 from nktc.errors import LayerError, NktcError
@@ -27,19 +30,19 @@ def describe(layer: Data, folder: Path) -> Feed:
     """What the database feeds, from its first record. Raises LayerError."""
     path, database = _open(layer, folder)
     try:
-        first = _records(database, 0, 1, _order(layer))[0]
+        first = _first(database, layer)
     except NktcError as error:
         raise LayerError(error.message, field="source", help=error.help) from None
     image = cropped(first.values.shape, layer.transform)
-    return data_feed(image, layer.batch, database.records, read_labels(path))
+    return data_feed(image, layer.batch, part_size(layer.part, database.records), read_labels(path))
 
 
 def open_stream(
-    layer: Data, *, places: Places, folder: Path, seed: int, device: torch.device, tops: int
+    layer: Data, *, places: Places, folder: Path, seed: int, device: torch.device, tops: int, resident: bool = False
 ) -> DatabaseStream:
     """The stream of the layer. Raises LayerError. Its order is the database's own."""
     mean = file_mean(layer.transform, folder)
-    return DatabaseStream(layer, folder, mean, seed, device, tops)
+    return DatabaseStream(layer, folder, mean, seed, device, tops, resident)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -52,52 +55,74 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 class DatabaseStream(Stream):
-    """Reads, decodes and transforms as it goes; bytes travel to the device, and become floats there."""
+    """Reads, decodes and transforms as it goes; bytes travel to the device, and become floats there.
+
+    If it may, it keeps on the device what it has read, and becomes resident when that is everything.
+    """
 
     def __init__(
-        self, layer: Data, folder: Path, mean: np.ndarray | None, seed: int, device: torch.device, tops: int
+        self,
+        layer: Data,
+        folder: Path,
+        mean: np.ndarray | None,
+        seed: int,
+        device: torch.device,
+        tops: int,
+        resident: bool,
     ) -> None:
-        self.feed = with_tops(describe(layer, folder), tops)
+        self.feed, self.device = with_tops(describe(layer, folder), tops), device
         self._path, self._database = _open(layer, folder)
-        self._layer, self._mean, self._seed, self._device, self._tops = layer, mean, seed, device, tops
-        self._order = _order(layer)
+        self._layer, self._mean, self._seed, self._tops = layer, mean, seed, tops
+        self._part = part_records(layer.part, self._database.records)
+        self._order = Order(part_size(layer.part, self._database.records), layer.batch)
         self._pipelines: dict[Shape, Pipeline] = {}
-        shape = self._shape = _records(self._database, 0, 1, self._order)[0].values.shape
+        first = _first(self._database, layer).values
+        shape = self._shape = first.shape
         self._pipeline(shape)
+        self._kept = room(self._order.records, shape, device) if resident and first.dtype == np.uint8 else None
         self.preprocessing = _preprocessing(shape, layer.transform, mean_of(layer.transform, shape, mean))
 
     def batch(self, k: int) -> Batch:
-        first = k * self._layer.batch
-        records = _records(self._database, first, self._layer.batch, self._order)
-        if all(record.values.shape == self._shape for record in records):
-            data = self._transformed([record.values for record in records], first)
+        chosen, position = self._order.batch_records(k), k * self._layer.batch
+        if (kept := self._kept) and kept.has(chosen):
+            pixels, labels = kept.take(chosen)
         else:
-            self._check_shapes(records, first)
-            one_by_one = [self._transformed([record.values], first + i) for i, record in enumerate(records)]
-            data = torch.cat(one_by_one)
-        if self._tops == 1:
-            return (data,)
-        return data, torch.tensor([record.label for record in records], dtype=torch.float32, device=self._device)
+            places = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
+            places = places if self._part is None else self._part[places]
+            records = _records(self._database, places, _order(self._layer))
+            labels = send(torch.tensor([record.label for record in records], dtype=torch.float32), self.device)
+            if any(record.values.shape != self._shape for record in records):
+                self._check_shapes(records, places)
+                self._kept = None
+                each = [self._pipeline(r.values.shape)(self._sent([r]), position + i) for i, r in enumerate(records)]
+                return (torch.cat(each), labels)[: self._tops]
+            pixels = self._sent(records)
+            self._keep(chosen, pixels, labels)
+        return (self._pipeline(self._shape)(pixels, position), labels)[: self._tops]
 
-    def _transformed(self, values: list[np.ndarray], position: int) -> Tensor:
-        pixels = torch.from_numpy(np.stack(values))
-        if self._device.type == "cuda":
-            pixels = pixels.pin_memory()
-        pixels = pixels.to(self._device, non_blocking=True)
-        return self._pipeline(values[0].shape)(pixels, position)
+    def _keep(self, chosen: np.ndarray | slice, pixels: Tensor, labels: Tensor) -> None:
+        """Keep records where there is room for all and all are bytes of one shape."""
+        if (kept := self._kept) and pixels.dtype == torch.uint8:
+            kept.put(chosen, pixels, labels)
+            self.resident = kept.whole
+        else:
+            self._kept = None
+
+    def _sent(self, records: list[Record]) -> Tensor:
+        return send(torch.from_numpy(np.stack([record.values for record in records])), self.device)
 
     def _pipeline(self, shape: Shape) -> Pipeline:
         """Images of several sizes may come, where a crop makes them equal."""
         if shape not in self._pipelines:
             layer = self._layer
             mean = mean_of(layer.transform, shape, self._mean)
-            self._pipelines[shape] = Pipeline(layer.transform, layer.phase, shape, mean, self._seed, self._device)
+            self._pipelines[shape] = Pipeline(layer.transform, layer.phase, shape, mean, self._seed, self.device)
         return self._pipelines[shape]
 
-    def _check_shapes(self, records: list[Record], first: int) -> None:
+    def _check_shapes(self, records: list[Record], places: np.ndarray) -> None:
         """Refuse a record that does not come out as the first of the database did."""
         expected = self.feed.shapes[0][1:]
-        for position, record in enumerate(records, first):
+        for record, place in zip(records, places.tolist(), strict=True):
             try:
                 shape = cropped(record.values.shape, self._layer.transform)
                 mean_of(self._layer.transform, record.values.shape, self._mean)
@@ -105,7 +130,6 @@ class DatabaseStream(Stream):
             except LayerError as error:
                 what = error.message
             if what:
-                place = position % self._database.records
                 key = self._database.read(place, 1)[0][0]
                 raise bad_record(self._path, place, key, what)
 
@@ -131,13 +155,19 @@ def _order(layer: Data) -> str:
     return ANY
 
 
-def _records(database: Database, first: int, count: int, order: str) -> list[Record]:
+def _first(database: Database, layer: Data) -> Record:
+    """The first record, which tells the shape of all. Raises NktcError."""
+    return _records(database, np.zeros(1, np.int64), _order(layer))[0]
+
+
+def _records(database: Database, places: np.ndarray, order: str) -> list[Record]:
+    """The records at `places`. Raises NktcError."""
     records = []
-    for i, (key, value) in enumerate(database.read(first, count)):
+    for place, (key, value) in zip(places.tolist(), read_places(database, places), strict=True):
         try:
             records.append(parse(value, order))
         except BadDatum as error:
-            raise bad_record(database.path, (first + i) % database.records, key, str(error)) from None
+            raise bad_record(database.path, place, key, str(error)) from None
     return records
 
 

@@ -14,9 +14,12 @@ from nktc.data import cifar10, digits, mnist, shapes10
 from nktc.data.catalogue import KnownSet, find_set
 from nktc.data.copies import Copy
 from nktc.data.download import DownloadError, download
+from nktc.data.images import Images
 from nktc.data.mean import file_mean
 from nktc.data.order import Order
+from nktc.data.parts import part_records, part_size
 from nktc.data.places import DATA, Places, archives, split_root
+from nktc.data.resident import Kept
 from nktc.data.stream import Batch, Stream, data_feed, with_tops
 from nktc.data.transform import Pipeline, cropped, mean_of
 from nktc.errors import LayerError, NktcError
@@ -107,7 +110,7 @@ def describe(layer: Dataset, folder: Path) -> Feed:
     if layer.stand_in:
         _check_stand_in(known, find_set(layer.stand_in, "stand_in"))
     image = cropped(known.image, layer.transform)
-    return data_feed(image, layer.batch, known.sizes[layer.split], known.labels)
+    return data_feed(image, layer.batch, part_size(layer.part, known.sizes[layer.split]), known.labels)
 
 
 def _check_stand_in(known: KnownSet, other: KnownSet) -> None:
@@ -123,10 +126,17 @@ def _form(known: KnownSet) -> str:
 
 
 def open_stream(
-    layer: Dataset, *, places: Places, folder: Path, seed: int, device: torch.device, tops: int
+    layer: Dataset,
+    *,
+    places: Places,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    tops: int,
+    resident: bool = True,
 ) -> DatasetStream:
-    """The stream of the layer, of its stand-in where it declares one and the set cannot be had. Raises
-    LayerError."""
+    """The stream of the layer, of its stand-in where it declares one and the set cannot be had; always resident, for
+    the sets are small. Raises LayerError."""
     feed = with_tops(describe(layer, folder), tops)
     known, copy, missing = _choose(layer, places)
     try:
@@ -136,7 +146,9 @@ def open_stream(
         raise
     except NktcError as error:
         raise LayerError(error.message, field="name", help=error.help) from None
-    stream = DatasetStream(layer, known, mean, images.pixels, images.labels, seed, device, tops)
+    chosen = part_records(layer.part, len(images))
+    images = images if chosen is None else Images(images.pixels[chosen], images.labels[chosen])
+    stream = DatasetStream(layer, known, mean, images, seed, device, tops)
     stream.feed = replace(feed, records=len(images), labels=known.labels)
     if missing:
         stream.stand_in, stream.missing = known.name, missing
@@ -192,8 +204,7 @@ def _preprocessing(layer: Dataset, known: KnownSet, mean: np.ndarray | None) -> 
 
 
 class DatasetStream(Stream):
-    """The whole split lies on the device as bytes; a batch is a slice of it, or a selection, and some
-    arithmetic."""
+    """All records lie on the device as bytes; a batch is a slice of them, or a selection, and some arithmetic."""
 
     resident = True
 
@@ -202,25 +213,19 @@ class DatasetStream(Stream):
         layer: Dataset,
         known: KnownSet,
         mean: np.ndarray | None,
-        pixels: np.ndarray,
-        labels: np.ndarray,
+        images: Images,
         seed: int,
         device: torch.device,
         tops: int,
     ) -> None:
-        self.preprocessing = _preprocessing(layer, known, mean)
-        self._order = Order(len(labels), layer.batch, seed, layer.shuffle)
+        self.preprocessing, self.device = _preprocessing(layer, known, mean), device
+        self._order = Order(len(images), layer.batch, seed, layer.shuffle)
         self._pipeline = Pipeline(layer.transform, layer.phase, known.image, mean, seed, device)
-        self._pixels = torch.from_numpy(np.require(pixels, requirements="W")).to(device)
-        self._labels = torch.from_numpy(labels.astype(np.float32)).to(device)
+        pixels = torch.from_numpy(np.require(images.pixels, requirements="W")).to(device)
+        labels = torch.from_numpy(images.labels.astype(np.float32)).to(device)
+        self._records = Kept(pixels, labels, there=True)
         self._tops = tops
 
     def batch(self, k: int) -> Batch:
-        chosen = self._order.batch_records(k)
-        if isinstance(chosen, slice):
-            pixels, labels = self._pixels[chosen], self._labels[chosen].clone()
-        else:
-            records = torch.from_numpy(chosen).to(self._pixels.device)
-            pixels, labels = self._pixels.index_select(0, records), self._labels.index_select(0, records)
-        data = self._pipeline(pixels, k * self._order.batch)
-        return (data, labels)[: self._tops]
+        pixels, labels = self._records.take(self._order.batch_records(k))
+        return (self._pipeline(pixels, k * self._order.batch), labels)[: self._tops]

@@ -32,7 +32,14 @@ def describe(layer: Described, folder: Path) -> Feed:
 
 
 def open_stream(
-    layer: Described, *, places: Places, folder: Path, seed: int, device: torch.device, tops: int
+    layer: Described,
+    *,
+    places: Places,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    tops: int,
+    resident: bool = False,
 ) -> Stream:
     """Raises LayerError: nothing reads these yet."""
     if isinstance(layer, MemoryData):

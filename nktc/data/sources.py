@@ -10,7 +10,7 @@ import torch
 from nktc.data import database, dataset, described
 from nktc.data.mean import file_mean
 from nktc.data.places import Places
-from nktc.data.stream import Stream
+from nktc.data.stream import CPU, Stream
 from nktc.data.transform import mean_of
 from nktc.errors import LayerError
 from nktc.ir import Feed, Layer, Preprocessing, times
@@ -24,7 +24,15 @@ class Source(Protocol):
         """The layer's feed with all the tops it can have, as cheaply as can be told. Raises LayerError."""
 
     def open_stream(
-        self, layer: Any, *, places: Places, folder: Path, seed: int, device: torch.device, tops: int
+        self,
+        layer: Any,
+        *,
+        places: Places,
+        folder: Path,
+        seed: int,
+        device: torch.device,
+        tops: int,
+        resident: bool = False,
     ) -> Stream:
         """Its batches. Raises LayerError."""
 
@@ -37,8 +45,6 @@ SOURCES: dict[type[Layer], Source] = {
     MemoryData: described,
     WindowData: described,
 }
-
-CPU = torch.device("cpu")
 
 
 def describe(layer: Layer, folder: Path) -> Feed:
@@ -55,10 +61,20 @@ def describe(layer: Layer, folder: Path) -> Feed:
 
 
 def open_stream(
-    layer: Layer, *, places: Places, folder: Path, seed: int, device: torch.device = CPU, tops: int = 2
+    layer: Layer,
+    *,
+    places: Places,
+    folder: Path,
+    seed: int,
+    device: torch.device = CPU,
+    tops: int = 2,
+    resident: bool = False,
 ) -> Stream:
-    """The batches of the layer, each with its first `tops` tops, on `device`. Raises LayerError."""
-    return _source(layer).open_stream(layer, places=places, folder=folder, seed=seed, device=device, tops=tops)
+    """The batches of the layer, each with its first `tops` tops, on `device`. With `resident`, records that have been
+    read stay there where they take less than a quarter of its free memory; batches are the same. Raises LayerError."""
+    return _source(layer).open_stream(
+        layer, places=places, folder=folder, seed=seed, device=device, tops=tops, resident=resident
+    )
 
 
 def _source(layer: Layer) -> Source:

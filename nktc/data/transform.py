@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nktc.data.order import draw
+from nktc.data.resident import send
 from nktc.errors import LayerError
 from nktc.ir import Phase, Shape, Transform, times
 
@@ -66,46 +67,49 @@ class Pipeline:
         self.slack = (shape[-2] - self.shape[-2], shape[-1] - self.shape[-1]) if transform.crop else (0, 0)
         self.wanders = phase is Phase.TRAIN and self.slack != (0, 0)
         self.mean = None if mean is None else torch.from_numpy(np.ascontiguousarray(mean)).to(device)
+        self._flat = mean is None or mean.shape[1:] == (1, 1)  # what is taken off is the same all over a picture
+        height, width = self.shape[-2:]
+        self._down = torch.arange(0, height * shape[-1], shape[-1], device=device)[:, None]
+        self._along = torch.arange(width, device=device)
 
     def __call__(self, pixels: Tensor, position: int = 0) -> Tensor:
         """x[n c h w], u8 or f32 -> f32[n c h w], a new tensor; `position` is that of the first record."""
         mean = self.mean
         if any(self.slack) and not self.wanders:
             pixels = middle(pixels, self.slack, self.shape)
-            if mean is not None and mean.shape[-1] > 1:
+            if mean is not None and not self._flat:
                 mean = middle(mean, self.slack, self.shape)
+        chance = self.wanders or self.mirrors
+        if chance and self._flat:  # fewer and smaller numbers are moved than after it
+            pixels = self._by_chance(pixels, position)
         # One pass over the batch: torch turns bytes to floats on the way.
         x = pixels.to(torch.float32, copy=True) if mean is None else torch.sub(pixels, mean)
+        if chance and not self._flat:
+            x = self._by_chance(x, position)
         if self.scale != 1:
             x *= self.scale
-        return self._by_chance(x, position) if self.wanders or self.mirrors else x
+        return x
 
     def _by_chance(self, x: Tensor, position: int) -> Tensor:
-        """The crop and the mirror of each record, drawn from its position."""
+        """The crop and the mirror of each record of x[n c h w], drawn from its position -> [n c height width]"""
+        n, c, _, w = x.shape
+        height, width = self.shape[-2:]
 
-        def drawn(purpose: str, choices: int) -> Tensor:
-            numbers = draw(self.seed, purpose, position, len(x)) % np.uint64(choices)
-            return torch.from_numpy(numbers.astype(np.int64)).to(x.device)
+        def drawn(purpose: str, choices: int) -> np.ndarray:
+            return (draw(self.seed, purpose, position, n) % np.uint64(choices)).astype(np.int64)
 
         slack = self.slack if self.wanders else (0, 0)
         rows, columns = drawn("row", slack[0] + 1), drawn("column", slack[1] + 1)
-        flips = drawn("mirror", 2) == 1 if self.mirrors else torch.zeros_like(rows, dtype=torch.bool)
-        return cut(x, self.shape[1:], rows, columns, flips)
+        flips = drawn("mirror", 2) if self.mirrors else np.zeros_like(rows)
+        # Where each window starts, and which way it goes along its rows; to a GPU in one copy.
+        told = np.stack([rows * w, columns + flips * (width - 1), 1 - 2 * flips])[:, :, None]
+        top, left, way = send(torch.from_numpy(told), x.device)
+        across = torch.addcmul(left, way, self._along)
+        places = top[:, None] + self._down + across[:, None]
+        return x.reshape(n, c, -1).gather(2, places.reshape(n, 1, -1).expand(n, c, -1)).reshape(n, c, height, width)
 
 
 def middle(x: Tensor, slack: tuple[int, int], shape: Shape) -> Tensor:
     """The centre of x[.. h w] as a view; an odd rest goes below and to the right."""
     top, left = slack[0] // 2, slack[1] // 2
     return x[..., top : top + shape[-2], left : left + shape[-1]]
-
-
-def cut(x: Tensor, size: Shape, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
-    """A window of `size` of x[n c h w] for each record, from its own corner, flipped left to right where
-    `flips` is set -> [n c height width]"""
-    n, c, _, w = x.shape
-    height, width = size
-    down, along = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
-    across = columns[:, None] + torch.where(flips[:, None], width - 1 - along, along)
-    places = ((rows[:, None] + down) * w)[:, :, None] + across[:, None, :]
-    flat = places.reshape(n, 1, height * width).expand(n, c, -1)
-    return x.reshape(n, c, -1).gather(2, flat).reshape(n, c, height, width)

@@ -48,8 +48,8 @@ class Cost:
     """A graph with its batch. All are counts of numbers.
 
     `trained` of the `parameters` have a rate; `state` is held but never learned. `inference` is the most that is alive
-    at once in a forward: what is fed stays, any other value goes after its last use, none is overwritten (in nktc a
-    layer works in place by name only), and a view counts as a copy. `training` is the most over a forward and a
+    at once in a forward: what is fed stays, any other value goes after its last use, none is overwritten (a layer may
+    work in place by name only), and a view counts as a copy. `training` is the most over a forward and a
     backward: what layers save stays until their backward, a gradient goes once the maker of its value has used it. It
     is 0 in TEST, and where nothing learns from a loss. Scratch that a layer's own work needs is not counted.
     """
@@ -107,7 +107,8 @@ def _count(graph: Graph) -> Cost:
     sizes = {value.name: size(value.shape) for value in graph.values.values()}
     sizes |= {_aside(node): sum(node.layer.aside(*shapes) for shapes in _calls(node)) for node in graph}
     flowing = _flowing(graph) if graph.phase is Phase.TRAIN else set()
-    savers = _savers(graph, flowing)
+    running = rewrite.joined(graph)
+    savers = _savers(running, flowing)
     saved: Counter[str] = Counter()
     for name, saver in savers.items():
         saved[saver] += sizes[name]
@@ -120,8 +121,8 @@ def _count(graph: Graph) -> Cost:
         sum(size(p.weight.shape) for p in learned),
         sum(size(p.weight.shape) for p in learned if p.learns),
         sum(size(p.weight.shape) for p in graph.parameters.values() if not p.weight.learns),
-        _forward(graph, sizes, ()),
-        max(_forward(graph, sizes, savers), _backward(graph, sizes, savers, flowing)) if flowing else 0,
+        _forward(running, sizes, ()),
+        max(_forward(running, sizes, savers), _backward(running, sizes, savers, flowing)) if flowing else 0,
     )
 
 

@@ -101,6 +101,20 @@ class Graph:
         return {value.name: node for node in self.nodes for value in node.outputs}
 
     @cached_property
+    def readers(self) -> Mapping[str, list[Node]]:
+        """The nodes that take each value, once for each time they take it."""
+        found: dict[str, list[Node]] = {name: [] for name in self.values}
+        for node in self.nodes:
+            for value in node.inputs:
+                found[value.name].append(node)
+        return found
+
+    def only_reader(self, name: str) -> Node | None:
+        """The node that alone takes a value, once; None where there are others or none, or where it is a loss."""
+        readers = self.readers[name]
+        return readers[0] if len(readers) == 1 and name not in dict(self.losses) else None
+
+    @cached_property
     def losses(self) -> tuple[tuple[str, float], ...]:
         """Values that enter the objective, with their factors."""
         return tuple(

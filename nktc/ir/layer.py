@@ -100,6 +100,11 @@ class Layer:
         another then."""
         return self
 
+    def joins(self, behind: Layer, y: Shape) -> bool:
+        """Whether the forward can do the work of the layer behind as well, which takes its output y and nothing else;
+        it gets the weights of both then, under the names that each has for its own."""
+        return False
+
     def shape(self, *inputs: Any, **_: Any) -> Shape | list[Shape]:
         """The shape of the output, or a list of the shapes of several. Raises LayerError. How many inputs the layer
         takes is read off this signature: defaults are optional inputs, a star takes any number from one."""

@@ -69,6 +69,40 @@ def keep(graph: Graph, wanted: Collection[str]) -> Graph:
     return with_nodes(graph, nodes[::-1])
 
 
+def frozen(graph: Graph, names: Collection[str]) -> Graph:
+    """The parameters of these names do not learn."""
+    parameters = {n: dataclasses.replace(p, lr_mult=0.0) if n in names else p for n, p in graph.parameters.items()}
+    return dataclasses.replace(graph, parameters=parameters)
+
+
+def joined(graph: Graph) -> Graph:
+    """The graph as it runs where only its outputs and losses are wanted: a layer that can do the work of the one behind
+    does, if nobody else wants what it makes."""
+    behind: dict[str, Node] = {}
+    for node in graph:
+        reader = graph.only_reader(node.outputs[0].name) if len(node.outputs) == 1 else None
+        if reader is None or len(reader.inputs) > 1 or not all(reader.propagate):
+            continue
+        if node.layer.joins(reader.layer, node.outputs[0].shape) and _own_shapes(graph, reader):
+            behind[node.name] = reader
+    gone = {node.name for node in behind.values()}
+    return with_nodes(graph, [_with(node, behind.get(node.name)) for node in graph if node.name not in gone])
+
+
+def _with(node: Node, behind: Node | None) -> Node:
+    """A node that does the work of the one behind it too."""
+    if behind is None:
+        return node
+    weights = {**node.weights, **behind.weights}
+    return dataclasses.replace(node, outputs=behind.outputs, weights=weights, loss_weights=behind.loss_weights)
+
+
+def _own_shapes(graph: Graph, node: Node) -> bool:
+    """Whether none of a node's weights is one shared in another shape."""
+    own = infer.weights(node.layer, [value.shape for value in node.inputs])
+    return all(graph.parameters[name].weight.shape == own[local].shape for local, name in node.weights.items())
+
+
 def reshaped(graph: Graph, change: Callable[[Node], Node]) -> Graph:
     """Every node passed through `change`, then all shapes inferred again, those of volatile state too. Raises
     LayerError where one does not fit."""

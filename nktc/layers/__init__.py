@@ -37,9 +37,10 @@ from nktc.layers.global_pooling import GlobalPooling
 from nktc.layers.hdf5_output import HDF5Output
 from nktc.layers.im2col import Im2col
 from nktc.layers.inner_product import InnerProduct
-from nktc.layers.input import Data, Dataset, DummyData, Input
+from nktc.layers.input import Data, Dataset, DummyData, Input, Part
 from nktc.layers.loss import InfogainLoss, MultinomialLogisticLoss, SigmoidCrossEntropyLoss, SoftmaxWithLoss
 from nktc.layers.normalize import LRN, MVN, GroupNorm, LayerNorm
+from nktc.layers.over_ranks import alone
 from nktc.layers.parameter import Parameter
 from nktc.layers.pooling import Pooling, PoolingND
 from nktc.layers.python import Python, allow_python
@@ -104,6 +105,7 @@ __all__ = [
     "MultinomialLogisticLoss",
     "PReLU",
     "Parameter",
+    "Part",
     "PixelShuffle",
     "Pooling",
     "PoolingND",
@@ -129,6 +131,7 @@ __all__ = [
     "Tile",
     "WindowData",
     "allow_python",
+    "alone",
     "check_filler",
     "explain",
     "fill",

@@ -190,6 +190,10 @@ class ReLU(Layer, param="relu_param", in_place=True, saves="outputs"):
             return y
         return Overwritten.apply(x, y, torch.where(y > 0, 1.0, self.negative_slope).to(y.dtype), False)
 
+    def forward_in_place(self, x: Tensor) -> Tensor:
+        """x[..] -> y[..], the same written over x; only for a slope from 0 on."""
+        return F.leaky_relu(x, self.negative_slope, inplace=True) if self.negative_slope else F.relu(x, inplace=True)
+
     def onnx(self, emit: Emitter, x: Operand) -> Operand:
         return emit("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else emit("Relu", x)
 

@@ -89,6 +89,12 @@ class Eltwise(Layer, param="eltwise_param", saves="nothing"):
         scaled = zip(inputs[1:], self.coefficients[1:], strict=True)
         return reduce(lambda y, x: y.add(x[0], alpha=x[1]), scaled, inputs[0] * self.coefficients[0])
 
+    def forward_in_place(self, *inputs: Tensor) -> Tensor:
+        """The same written over x0 where that can hold it; only for a SUM without coefficients."""
+        if any(x.dtype != inputs[0].dtype for x in inputs):
+            return self.forward(*inputs)
+        return reduce(Tensor.add_, inputs)
+
     def onnx(self, emit: Emitter, *inputs: Operand) -> Operand:
         if self.operation == "MAX":
             return emit("Max", *inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import torch
@@ -19,6 +19,7 @@ from nktc.schema import (
     DatasetParameter,
     DummyDataParameter,
     InputParameter,
+    SplitParameter,
     TransformationParameter,
 )
 
@@ -57,8 +58,42 @@ def one_each(shapes: Sequence[Shape], tops: int) -> tuple[Shape, ...]:
     return tuple(shapes) * (tops if len(shapes) == 1 else 1)
 
 
-class Data(Layer, param=("data_param", "transform_param"), tops=(1, 2), source=True):
-    """Reads records of Datum from an LMDB or LevelDB, in the order of their keys, around and around."""
+@dataclass(frozen=True)
+class Part:
+    """The part of its records that a data layer reads: `name` is TRAIN, VALIDATION or TEST. `validation` and `test` are
+    the shares of those two, TRAIN has the rest; `seed` draws which record is in which."""
+
+    name: str
+    validation: float = 0.0
+    test: float = 0.0
+    seed: int = 0
+
+
+def part(p: SplitParameter, phase: Phase) -> Part | None:
+    """The part that message `p` asks for, None where it says nothing. Raises LayerError."""
+    if not p.ByteSize():
+        return None
+    for name in ("validation", "test"):
+        if not 0 <= (share := getattr(p, name)) < 1:
+            help = "it is a share of the records: from 0 to below 1"
+            raise LayerError(f"{name} is {share:g}", field=f"split_param.{name}", help=help)
+    if round(p.validation + p.test, 6) >= 1:  # the shares have six digits
+        problem = f"validation {p.validation:g} and test {p.test:g} leave no records to train with"
+        raise LayerError(problem, field="split_param.test" if p.test else "split_param.validation")
+    by_phase = SplitParameter.TRAIN if phase is Phase.TRAIN else SplitParameter.VALIDATION
+    name = SplitParameter.Part.Name(p.part if p.HasField("part") else by_phase)
+    if name != "TRAIN" and not getattr(p, name.lower()):
+        problem = f"reads its {name} part, whose share is 0"
+        field = "split_param.part" if p.HasField("part") else "split_param"
+        raise LayerError(problem, field=field, help=f"give its share, {name.lower()}: 0.1, or another part")
+    return Part(name, p.validation, p.test, p.seed)
+
+
+class Data(Layer, param=("data_param", "transform_param", "split_param"), tops=(1, 2), source=True):
+    """Reads records of Datum from an LMDB or LevelDB, in the order of their keys, around and around.
+
+    With a split_param it reads a part of them alone.
+    """
 
     source_path: str
     batch: int
@@ -67,9 +102,10 @@ class Data(Layer, param=("data_param", "transform_param"), tops=(1, 2), source=T
     phase: Phase = Phase.TEST
     force_encoded_color: bool = False
     prefetch: int = 4
+    part: Part | None = None
 
     @classmethod
-    def read(cls, p: DataParameter, transform: TransformationParameter, phase: Phase) -> Self:
+    def read(cls, p: DataParameter, transform: TransformationParameter, split: SplitParameter, phase: Phase) -> Self:
         if not p.source:
             raise LayerError("has no source", field="data_param", help='add data_param { source: "PATH" }')
         return cls(
@@ -80,11 +116,16 @@ class Data(Layer, param=("data_param", "transform_param"), tops=(1, 2), source=T
             phase,
             p.force_encoded_color,
             p.prefetch,
+            part(split, phase),
         )
 
 
-class Dataset(Layer, param=("dataset_param", "transform_param"), tops=(1, 2), source=True):
-    """Reads a data set that nktc knows by name, from its cache, a local folder or archive, or its official address."""
+class Dataset(Layer, param=("dataset_param", "transform_param", "split_param"), tops=(1, 2), source=True):
+    """Reads a data set that nktc knows by name, from its cache, a local folder or archive, or its official address.
+
+    Without a `split` it reads that of its phase. With a split_param it reads a part of the split, without a `split` one
+    of TRAIN in both phases, so that records can be held out for validation.
+    """
 
     name: str
     batch: int
@@ -94,20 +135,23 @@ class Dataset(Layer, param=("dataset_param", "transform_param"), tops=(1, 2), so
     subtract_mean: str = "NONE"
     transform: Transform = Transform()
     phase: Phase = Phase.TEST
+    part: Part | None = None
 
     @classmethod
-    def read(cls, p: DatasetParameter, transform: TransformationParameter, phase: Phase) -> Self:
+    def read(cls, p: DatasetParameter, transform: TransformationParameter, split: SplitParameter, phase: Phase) -> Self:
         if not p.name:
             raise LayerError("names no data set", field="dataset_param", help='add dataset_param { name: "digits" }')
+        chosen = part(split, phase)
         return cls(
             p.name,
             batch_size(p),
-            Phase(p.split) if p.HasField("split") else phase,
+            Phase(p.split) if p.HasField("split") else Phase.TRAIN if chosen else phase,
             p.shuffle,
             p.stand_in,
             DatasetParameter.Mean.Name(p.subtract_mean),
             settings.transform(transform),
             phase,
+            chosen,
         )
 
 

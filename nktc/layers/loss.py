@@ -26,16 +26,23 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
     The sum is divided by what `normalization` says: FULL all items, VALID those not ignored (at least 1),
     BATCH_SIZE the axes before `axis`, NONE nothing. A second top has the probabilities; no gradient comes
     back through it.
+
+    In TRAIN `label_smoothing` gives that share of a label's weight to all classes evenly (Szegedy et al. 2016).
     """
 
     axis: int = 1
     ignore: int | None = None  # items of this label do not count
     normalization: str = "VALID"
     probabilities: bool = False
+    smoothing: float = 0.0
 
     @classmethod
     def read(cls, softmax: SoftmaxParameter, loss: LossParameter, phase: Phase) -> Self:
-        return cls(softmax.axis, ignored(loss), settings.normalization(loss))
+        if not 0 <= loss.label_smoothing <= 1:
+            problem = f"label_smoothing is {loss.label_smoothing:g}"
+            raise LayerError(problem, field="label_smoothing", help="it is a share: from 0 to 1")
+        smoothing = loss.label_smoothing if phase is Phase.TRAIN else 0.0
+        return cls(softmax.axis, ignored(loss), settings.normalization(loss), smoothing=smoothing)
 
     def with_tops(self, tops: int) -> Self:
         return replace(self, probabilities=tops == 2)
@@ -58,6 +65,9 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
         value = each.detach()
         total = (value.clamp(max=WORST) + (each - value)).sum()
         counted = None if self.ignore is None else items != self.ignore
+        if self.smoothing:
+            evenly = -rows.mean(1) if counted is None else -rows.mean(1).where(counted, 0)
+            total = total.lerp(evenly.sum(), self.smoothing)
         loss = divided(total, self.normalization, items.numel(), batch, counted)
         return (loss, logs.detach().exp()) if self.probabilities else loss
 
@@ -84,6 +94,7 @@ class InfogainLoss(Layer, param=("infogain_loss_param", "loss_param"), tops=(1, 
         if loss.HasField("normalize"):
             help = f"write normalization: {settings.normalization(LossParameter(normalize=loss.normalize))}"
             raise LayerError("takes normalization, not the old normalize", field="normalize", help=help)
+        refuse_smoothing(loss)
         return cls(p.source, p.axis, ignored(loss), settings.normalization(loss))
 
     def with_tops(self, tops: int) -> Self:
@@ -161,6 +172,7 @@ class SigmoidCrossEntropyLoss(Layer, param="loss_param", loss=True):
 
     @classmethod
     def read(cls, loss: LossParameter, phase: Phase) -> Self:
+        refuse_smoothing(loss)
         return cls(ignored(loss), settings.normalization(loss, "BATCH_SIZE"))
 
     def shape(self, scores: Shape, target: Shape) -> Shape:
@@ -183,6 +195,12 @@ class SigmoidCrossEntropyLoss(Layer, param="loss_param", loss=True):
 def ignored(loss: LossParameter) -> int | None:
     """The label whose items do not count, None where all do."""
     return loss.ignore_label if loss.HasField("ignore_label") else None
+
+
+def refuse_smoothing(loss: LossParameter) -> None:
+    """Refuse a share for all classes where a loss has none to give."""
+    if loss.HasField("label_smoothing"):
+        raise LayerError("takes no label_smoothing", field="label_smoothing", help="SoftmaxWithLoss takes it")
 
 
 def divided(total: Tensor, normalization: str, items: int, batch: int, counted: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from nktc.errors import LayerError
@@ -17,6 +18,7 @@ from nktc.layers.window import Window, around, cut, positive, sides
 from nktc.schema import PoolingNDParameter, PoolingParameter
 
 FLOAT = 1  # ONNX's number of f32
+PART = 1 << 20  # how many numbers are laid out anew at a time, so that little memory is needed
 LOWEST = torch.finfo(torch.float32).min
 MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVE_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -107,8 +109,11 @@ class Pool:
         size = x.shape[2:]
         pool, ceil = pools[len(size)], not self.floor
         # torch takes a pad of at most half a window. Its ceil_mode drops a window that starts behind the picture.
-        if 2 * max(self.pad) <= min(self.kernel or size):
-            return pool(x, self.kernel or size, self.stride, self.pad, ceil_mode=ceil)
+        kernel = self.kernel or size
+        if 2 * max(self.pad) <= min(kernel):
+            if ChannelsInnermost.pays(x):
+                return ChannelsInnermost.apply(x, pools is MAX_POOL, kernel, self.stride, self.pad, ceil)
+            return pool(x, kernel, self.stride, self.pad, ceil_mode=ceil)
         window = self.window(size)
         padded = F.pad(x, around(window.pad, window.pad), value=lowest(x) if pools is MAX_POOL else 0.0)
         y = pool(padded, window.kernel, window.stride, ceil_mode=ceil)
@@ -171,6 +176,52 @@ class Pool:
             behind = [*none[:axis], 1, *none[axis + 1 :]]
             y = _pad(emit, y, none, behind, value if blank is None else blank)
         return y
+
+
+class ChannelsInnermost(torch.autograd.Function):
+    """torch's pooling on a CPU of pictures whose channels are outermost.
+
+    torch's own way goes value by value there. To bring the channels innermost, where it takes several at once, and the
+    result back is 2 to 4 times as fast. Nothing is kept for the backward but the places of largest values, where torch
+    would keep the pictures too.
+    """
+
+    @staticmethod
+    def pays(x: Tensor) -> bool:
+        if x.device.type != "cpu" or x.dim() != 4 or x.shape[1] < 8 or torch.compiler.is_compiling():
+            return False
+        return x.is_contiguous()
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, largest: bool, kernel: Shape, stride: Shape, pad: Shape, ceil: bool) -> Tensor:
+        def pool(part: Tensor) -> Sequence[Tensor]:
+            innermost = part.contiguous(memory_format=torch.channels_last)
+            if largest:
+                return F.max_pool2d(innermost, kernel, stride, pad, ceil_mode=ceil, return_indices=True)
+            return (F.avg_pool2d(innermost, kernel, stride, pad, ceil),)
+
+        made = [[y.contiguous() for y in pool(part)] for part in x.split(max(1, PART // max(1, x[:1].numel())))]
+        y, *places = map(torch.cat, zip(*made, strict=True))
+        ctx.save_for_backward(*places)
+        ctx.shape, ctx.settings = x.shape, (largest, kernel, stride, pad, ceil)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        largest, kernel, stride, pad, ceil = ctx.settings
+        aten = torch.ops.aten
+        # The pictures are asked for their shape and layout only.
+        if largest:
+            x = gradient.new_empty(ctx.shape)
+            found = aten.max_pool2d_with_indices_backward(
+                gradient, x, kernel, stride, pad, (1,), ceil, *ctx.saved_tensors
+            )
+        else:
+            x = torch.empty_like(gradient.new_empty(ctx.shape), memory_format=torch.channels_last)
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+            found = aten.avg_pool2d_backward(gradient, x, kernel, stride, pad, ceil, True, None).contiguous()
+        return found, None, None, None, None, None
 
 
 class Pooling(Pool, Layer, param="pooling_param", tops=(1, 2)):

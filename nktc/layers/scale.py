@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Self
 
-import torch
 from torch import Tensor
 
 from nktc.errors import LayerError
@@ -60,9 +59,9 @@ class Scale(Layer, param="scale_param", in_place=True):
         given = weight if factor is None else factor
         assert given is not None
         aligned = _aligned(self.axis, x.dim(), tuple(given.shape))
-        if bias is None:
-            return x * given.reshape(aligned)
-        return torch.addcmul(bias.reshape(aligned), x, given.reshape(aligned))
+        scaled = x * given.reshape(aligned)
+        # torch.addcmul would take the bias's layout for x's.
+        return scaled if bias is None else scaled + bias.reshape(aligned)
 
     def onnx(
         self,

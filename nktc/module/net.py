@@ -7,7 +7,7 @@ break, and a loop can be read, stepped through and stopped at a node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from nktc.errors import NktcError
-from nktc.ir import Graph, Node, Parameter, Shape, infer, times
-from nktc.layers import fill
+from nktc.ir import Graph, Node, Parameter, Shape, infer, rewrite, times
+from nktc.layers import Accuracy, ArgMax, Eltwise, Pooling, Reduction, ReLU, Softmax, fill
+from nktc.module.in_place import overwriting
+
+_HALVES = (torch.bfloat16, torch.float16)
+_WIDE = (Accuracy, ArgMax, Reduction, Softmax)
 
 
 @dataclass(frozen=True)
 class _Step:
     """One node, ready to run: `inputs` and `outputs` are slots of the value list, `dead` the slots nobody reads
-    after it, `weights` says where each tensor lives (its owner's dictionary, the key there, the shape wanted)."""
+    after it, `cut` the inputs that no gradient goes through, `weights` says where each tensor lives (its owner's
+    dictionary, the key there, the shape wanted)."""
 
     node: Node
+    overwrites: bool
+    wide: bool
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     weights: tuple[tuple[str, dict[str, Any], str, Shape | None], ...]
@@ -35,7 +42,10 @@ class _Step:
 
 class Net(nn.Module):
     """The module of one graph. Weights are registered as `<layer>.<weight>`, state that does not learn as buffers; the
-    state_dict has what weight files hold."""
+    state_dict has what weight files hold.
+
+    Under torch.autocast losses, probabilities and sums are computed and given in float32, and state stays so.
+    """
 
     _place: Tensor
 
@@ -49,27 +59,30 @@ class Net(nn.Module):
         self.register_buffer("_place", torch.empty(0), persistent=False)  # moves with the module
         self._homes: dict[str, tuple[dict[str, Any], str]] = {}
         self._holders: dict[str, nn.Module] = {}
-        self._steps: list[_Step] = []
         for parameter in graph.parameters.values():
             self._register(parameter)
-        self._steps = self._prepare()
+        self._steps = self._prepare(graph, set())
+        joined = rewrite.joined(graph)
+        self._joined = self._prepare(joined, overwriting(joined))
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         """`inputs` in the order of graph.inputs -> the graph's outputs and losses by name. The batch (axis 0) may
         differ from the graph's."""
-        values = self._run(inputs, free=True)
+        values = self._run(inputs, joined=True)
         return {name: values[slot] for name, slot in self._wanted.items()}
 
     def values(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Every value of the graph by name; keeps all of them alive."""
-        values = self._run(inputs, free=False)
+        """Every value of the graph by name; keeps all of them alive, and runs every layer on its own."""
+        values = self._run(inputs, joined=False)
         return {name: values[slot] for name, slot in self._slots.items()}
 
     def loss(self, values: Mapping[str, Tensor]) -> Tensor:
         """The objective, f32[]: each loss times its weight, summed; 0 for a net without a loss."""
-        terms = [
-            values[name].sum() if weight == 1 else values[name].sum() * weight for name, weight in self.graph.losses
-        ]
+        terms = []
+        for name, weight in self.graph.losses:
+            value = values[name].float() if values[name].dtype in _HALVES else values[name]
+            total = value.sum() if value.dim() else value
+            terms.append(total if weight == 1 else total * weight)
         return sum(terms[1:], start=terms[0]) if terms else torch.zeros(())
 
     def tensor(self, name: str) -> Tensor:
@@ -92,10 +105,10 @@ class Net(nn.Module):
         for name, array in arrays.items():
             self.tensor(name).copy_(torch.from_numpy(np.asarray(array, order="C")))
 
-    def share(self, other: Net) -> None:
-        """Hold the very tensors of another net wherever both have a parameter of one name that weight files hold.
-        Raises NktcError where their shapes differ."""
-        for name in (n for n, p in self.graph.parameters.items() if n in other._homes and p.weight.kept):
+    def share(self, other: Net, state: bool = False) -> None:
+        """Hold the very tensors of another net wherever both have a parameter of one name that weight files hold, or
+        with `state` any. Raises NktcError where their shapes differ."""
+        for name in (n for n, p in self.graph.parameters.items() if n in other._homes and (state or p.weight.kept)):
             theirs = other.tensor(name)
             home, key = self._homes[name]
             if home[key].shape != theirs.shape:
@@ -147,13 +160,15 @@ class Net(nn.Module):
             self.add_module(name, self._holders[layer])
         return self._holders[layer]
 
-    def _prepare(self) -> list[_Step]:
+    def _prepare(self, graph: Graph, overwriting: Collection[str]) -> list[_Step]:
+        """The steps of a graph with values and weights of this one's; those whose nodes are named overwrite their
+        input."""
         last: dict[int, int] = {}
-        nodes = [node for node in self.graph if not node.layer.source]
+        nodes = [node for node in graph if not node.layer.source]
         for position, node in enumerate(nodes):
             for value in (*node.inputs, *node.outputs):
                 last[self._slots[value.name]] = position
-        kept = {self._slots[v.name] for v in self.graph.outputs} | {self._slots[name] for name, _ in self.graph.losses}
+        kept = set(self._wanted.values())
         steps = []
         for position, node in enumerate(nodes):
             inputs = tuple(self._slots[value.name] for value in node.inputs)
@@ -161,7 +176,8 @@ class Net(nn.Module):
             touched = dict.fromkeys((*inputs, *outputs))
             dead = tuple(slot for slot in touched if last[slot] == position and slot not in kept)
             cut = tuple(i for i, goes_on in enumerate(node.propagate) if not goes_on)
-            steps.append(_Step(node, inputs, outputs, self._weights(node), dead, cut))
+            overwrites = node.name in overwriting
+            steps.append(_Step(node, overwrites, _wide(node), inputs, outputs, self._weights(node), dead, cut))
         return steps
 
     def _weights(self, node: Node) -> tuple[tuple[str, dict[str, Any], str, Shape | None], ...]:
@@ -170,37 +186,50 @@ class Net(nn.Module):
         for local, name in node.weights.items():
             shared = self.graph.parameters[name].weight.shape
             # PERMISSIVE sharing: the same numbers in another shape.
-            found.append((local, *self._homes[name], own[local].shape if own[local].shape != shared else None))
+            other = own[local].shape if local in own and own[local].shape != shared else None
+            found.append((local, *self._homes[name], other))
         return tuple(found)
 
-    def _run(self, inputs: tuple[Tensor, ...], free: bool) -> list[Any]:
+    def _run(self, inputs: tuple[Tensor, ...], joined: bool) -> list[Any]:
         values: list[Any] = [None] * len(self._slots)
         for slot, tensor in zip(self._entries, inputs, strict=True):
             values[slot] = tensor
-        for step in self._steps:
+        for step in self._joined if joined else self._steps:
             given = [values[slot] for slot in step.inputs]
             for i in step.cut:
                 given[i] = given[i].detach()
+            if step.wide:
+                given = [x.float() if x.dtype in _HALVES else x for x in given]
             weights = {
                 local: home[key] if shape is None else home[key].view(shape) for local, home, key, shape in step.weights
             }
             layer = step.node.layer
+            made: Any
             try:
-                if layer.each:
+                if step.overwrites and isinstance(layer, ReLU | Eltwise):
+                    made = layer.forward_in_place(*given)
+                elif layer.each:
                     made = tuple(layer.forward(x, **weights) for x in given)
                 else:
                     made = layer.forward(*given, **weights)
-                    made = made if isinstance(made, tuple) else (made,)
             except (IndexError, RuntimeError) as error:
                 raise _outside(step.node, error) from None
+            made = made if isinstance(made, tuple) else (made,)
             if not given:  # made from nothing, so nothing told the layer where
                 made = tuple(y.to(self._place.device) for y in made)
             for slot, y in zip(step.outputs, made, strict=True):
                 values[slot] = y
-            if free:
+            if joined:
                 for slot in step.dead:
                     values[slot] = None
         return values
+
+
+def _wide(node: Node) -> bool:
+    """Whether a layer computes in 32 bits even where autocast gives it halves: losses and sums lose too much in them,
+    and they hold no count above 256."""
+    layer = node.layer
+    return layer.loss or isinstance(layer, _WIDE) or (isinstance(layer, Pooling) and layer.where)
 
 
 def _outside(node: Node, error: Exception) -> Exception:

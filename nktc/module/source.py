@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
 
 from nktc import __version__
 from nktc.errors import NktcError
 from nktc.files import write_bytes, write_text
 from nktc.ir import Graph, Preprocessing, list_shape, times
 from nktc.module.expression import INDENT, WIDTH, Text, bracketed, literal, statement
-from nktc.module.safetensors import pack
 from nktc.module.statements import Writer, heading, staged
 
 
@@ -37,7 +37,8 @@ class Source:
         if not self.arrays:
             return [path]
         beside = path.with_suffix(".safetensors")
-        write_bytes(beside, pack(self.arrays))
+        # The library takes the numbers as they lie in memory.
+        write_bytes(beside, save({name: np.asarray(array, order="C") for name, array in self.arrays.items()}))
         return [path, beside]
 
 

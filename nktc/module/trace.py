@@ -205,7 +205,8 @@ class _Recorder(TorchFunctionMode):
             # What it makes of the batch's own moments is state, which nobody reads.
             call.args, call.kwargs = (call.args[0], None, None, *call.args[3:]), call.kwargs | {"momentum": 0.1}
         elif writes:
-            call.changes = _storage(args[0])
+            # Of the tensors of a torch._foreach_mul_, state that nobody reads, the first stands for all.
+            call.changes = _storage(args[0] if isinstance(args[0], Tensor) else args[0][0])
         self.trace.calls.append(call)
         self._kept.append((args, kwargs, made))
         for part, tensor in enumerate(tensors):

@@ -45,6 +45,9 @@ SHAPED = ("shape", "shape-mismatch", "too-large", "shared-shape")
 """Codes of refusals that are understood from the shapes of the inputs."""
 
 
+OURS = 20000
+"""From this number on, fields are nktc's own."""
+
 FACTORS: Final = ("lr_mult", "decay_mult")
 """What a param entry sets of a weight, whichever of the layers that share it gives it."""
 
@@ -204,6 +207,7 @@ class _Builder:
         kind = find(message.type)
         params = (getattr(message, param) for param in kind.param)
         with coded("setting"):
+            _refuse_ours(message, kind)
             phase = Phase(message.phase) if message.HasField("phase") else self.state.phase
             layer = kind.read(*params, phase).with_tops(len(message.top)).beside(self.net.folder)
             if kind.in_place and any(top in message.bottom for top in message.top):
@@ -294,6 +298,14 @@ class _Builder:
             self.rated.add((spec.name, factor))
             owner = self.parameters[name] = replace(owner, **{factor: given})
         return name
+
+
+def _refuse_ours(message: LayerParameter, kind: type[Layer]) -> None:
+    """Refuse settings of nktc's that the type does not read. Caffe's are passed over, as Caffe does."""
+    for given, _ in message.ListFields():
+        if given.number >= OURS and given.name not in kind.param:
+            takers = sorted(name for name, one in catalogue().items() if given.name in one.param)
+            raise LayerError(f"takes no {given.name}", field=given.name, help=f"it is for {', '.join(takers)}")
 
 
 def _versions(layers: Sequence[LayerParameter]) -> list[list[str]]:

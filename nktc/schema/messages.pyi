@@ -434,6 +434,52 @@ class SolverParameter(_message.Message):
     ADAM: SolverParameter.SolverType.ValueType  # 5
     """Adam."""
 
+    class _Goal:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _GoalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SolverParameter._Goal.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MAX: SolverParameter._Goal.ValueType  # 0
+        """Higher is better."""
+        MIN: SolverParameter._Goal.ValueType  # 1
+        """Lower is better."""
+
+    class Goal(_Goal, metaclass=_GoalEnumTypeWrapper):
+        """Ours. Which way a metric gets better."""
+
+    MAX: SolverParameter.Goal.ValueType  # 0
+    """Higher is better."""
+    MIN: SolverParameter.Goal.ValueType  # 1
+    """Lower is better."""
+
+    class _Precision:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SolverParameter._Precision.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FP32: SolverParameter._Precision.ValueType  # 0
+        """32 bits."""
+        TF32: SolverParameter._Precision.ValueType  # 1
+        """32 bits, of which a GPU's products use 19; plain FP32 on a CPU."""
+        BF16: SolverParameter._Precision.ValueType  # 2
+        """16 bits with the range of 32."""
+        FP16: SolverParameter._Precision.ValueType  # 3
+        """16 bits; gradients are kept in range by loss_scale. GPU only."""
+
+    class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
+        """Ours. What the layers compute in; weights, losses and updates always have 32 bits."""
+
+    FP32: SolverParameter.Precision.ValueType  # 0
+    """32 bits."""
+    TF32: SolverParameter.Precision.ValueType  # 1
+    """32 bits, of which a GPU's products use 19; plain FP32 on a CPU."""
+    BF16: SolverParameter.Precision.ValueType  # 2
+    """16 bits with the range of 32."""
+    FP16: SolverParameter.Precision.ValueType  # 3
+    """16 bits; gradients are kept in range by loss_scale. GPU only."""
+
     NET_FIELD_NUMBER: _builtins.int
     NET_PARAM_FIELD_NUMBER: _builtins.int
     TRAIN_NET_FIELD_NUMBER: _builtins.int
@@ -476,6 +522,36 @@ class SolverParameter(_message.Message):
     SOLVER_TYPE_FIELD_NUMBER: _builtins.int
     LAYER_WISE_REDUCE_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    WARMUP_ITER_FIELD_NUMBER: _builtins.int
+    WARMUP_LR_FIELD_NUMBER: _builtins.int
+    MIN_LR_FIELD_NUMBER: _builtins.int
+    RISE_FIELD_NUMBER: _builtins.int
+    PLATEAU_TESTS_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    METRIC_GOAL_FIELD_NUMBER: _builtins.int
+    METRIC_GAIN_FIELD_NUMBER: _builtins.int
+    EARLY_STOP_TESTS_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_BEST_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_KEEP_FIELD_NUMBER: _builtins.int
+    EMA_DECAY_FIELD_NUMBER: _builtins.int
+    MAX_EPOCH_FIELD_NUMBER: _builtins.int
+    TEST_EPOCH_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_EPOCH_FIELD_NUMBER: _builtins.int
+    STEPSIZE_EPOCH_FIELD_NUMBER: _builtins.int
+    STEPVALUE_EPOCH_FIELD_NUMBER: _builtins.int
+    WARMUP_EPOCH_FIELD_NUMBER: _builtins.int
+    TEST_ALL_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    FREEZE_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    LOSS_SCALE_FIELD_NUMBER: _builtins.int
+    SPEED_FIELD_NUMBER: _builtins.int
+    LARC_FIELD_NUMBER: _builtins.int
+    LARC_POLICY_FIELD_NUMBER: _builtins.int
+    LARC_ETA_FIELD_NUMBER: _builtins.int
+    SYNC_BATCH_NORM_FIELD_NUMBER: _builtins.int
+    MAX_LOSS_FIELD_NUMBER: _builtins.int
     net: _builtins.str
     """File of the net to train; its TEST phase is what is tested."""
     train_net: _builtins.str
@@ -497,15 +573,19 @@ class SolverParameter(_message.Message):
     iter_size: _builtins.int
     """Batches whose gradients are averaged for one update."""
     lr_policy: _builtins.str
-    """How the learning rate changes: fixed, step, exp, inv, multistep, poly or sigmoid."""
+    """How the learning rate changes: fixed, step, exp, inv, multistep, poly or sigmoid; ours: cosine, onecycle, plateau."""
     gamma: _builtins.float
-    """Factor of step, exp, inv, multistep and sigmoid."""
+    """Factor of step, exp, inv, multistep, sigmoid and plateau."""
     power: _builtins.float
     """Exponent of inv and poly."""
     momentum: _builtins.float
-    """Share of the last update kept in the next, 0 to below 1; Adam's first and AdaDelta's only decay."""
+    """Share of the last update kept in the next, 0 to below 1; Adam's first and AdaDelta's only decay; ours: that of
+    AdamW, LAMB and Muon too.
+    """
     weight_decay: _builtins.float
-    """Strength of the pull of weights to 0, before each weight's decay_mult."""
+    """Strength of the pull of weights to 0, before each weight's decay_mult; ours: AdamW, LAMB and Muon pull beside their
+    update, not through the gradient.
+    """
     regularization_type: _builtins.str
     """L2 (decay in proportion to the weight) or L1 (a constant pull)."""
     stepsize: _builtins.int
@@ -517,31 +597,99 @@ class SolverParameter(_message.Message):
     snapshot_prefix: _builtins.str
     """Start of the snapshots' file names; may have folders in it."""
     snapshot_diff: _builtins.bool
-    """Saves gradients with the weights."""
+    """Saves the last update with the weights."""
     snapshot_format: Global___SolverParameter.SnapshotFormat.ValueType
     """The kind of file a snapshot is."""
     solver_mode: Global___SolverParameter.SolverMode.ValueType
-    """Where Caffe computes; nktc takes the device from the command line."""
+    """Where to compute, unless --device says."""
     device_id: _builtins.int
-    """Which GPU, counted from 0."""
+    """Which GPU, counted from 0, unless --device names one."""
     random_seed: _builtins.int
     """Seed of weights, dropout and shuffling; -1 takes a fresh one."""
     type: _builtins.str
-    """The optimiser: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam."""
+    """The optimiser: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam; ours: AdamW, LAMB, Muon."""
     delta: _builtins.float
-    """Added to what AdaGrad, RMSProp, AdaDelta and Adam divide by, to keep it from 0."""
+    """Added to what AdaGrad, RMSProp, AdaDelta and Adam divide by, to keep it from 0; ours: by AdamW, LAMB and Muon to the
+    corrected root.
+    """
     momentum2: _builtins.float
-    """Adam's second decay, that of the squared gradients."""
+    """Adam's second decay, that of the squared gradients; ours: that of AdamW, LAMB and Muon too."""
     rms_decay: _builtins.float
     """RMSProp's decay of the squared gradients, 0 to below 1."""
     debug_info: _builtins.bool
-    """Prints the mean magnitude of every blob and weight at each iteration."""
+    """Prints the mean magnitude of every blob, weight and gradient at each iteration that display shows."""
     snapshot_after_train: _builtins.bool
     """Saves a snapshot when training ends."""
     solver_type: Global___SolverParameter.SolverType.ValueType
     """Old spelling of type."""
     layer_wise_reduce: _builtins.bool
-    """Starts the sum over GPUs layer by layer while gradients are still being computed."""
+    """Read and ignored: gradients are always summed over GPUs while others are still being computed."""
+    warmup_iter: _builtins.int
+    """Ours: iterations, at the start, in which the rate rises from warmup_lr to what lr_policy says, in a straight line."""
+    warmup_lr: _builtins.float
+    """Ours: the rate at the first iteration of the warm-up."""
+    min_lr: _builtins.float
+    """Ours: the rate that cosine and onecycle end at; plateau's least."""
+    rise: _builtins.float
+    """Ours: share of all iterations in which onecycle's rate rises, from base_lr / 25 to base_lr."""
+    plateau_tests: _builtins.int
+    """Ours: tests without gain after which plateau multiplies the rate by gamma."""
+    metric: _builtins.str
+    """Ours: the output of the first test net that plateau, early stopping and the best snapshot watch; "loss" is its
+    objective. Absent takes its Accuracy, else the objective.
+    """
+    metric_goal: Global___SolverParameter.Goal.ValueType
+    """Ours: which way the metric gets better; absent is MIN for a loss and MAX for everything else."""
+    metric_gain: _builtins.float
+    """Ours: how much better the metric has to get; a change up to this is no gain."""
+    early_stop_tests: _builtins.int
+    """Ours: tests without gain after which training stops; 0 never stops early."""
+    snapshot_best: _builtins.bool
+    """Ours: also saves a snapshot whenever the metric is the best so far, as PREFIX_best."""
+    snapshot_keep: _builtins.int
+    """Ours: snapshots kept, the newest ones; older ones of this run are removed. 0 keeps all."""
+    ema_decay: _builtins.float
+    """Ours: share of the weights' moving average kept at each iteration, 0 to below 1; tests use the average, and
+    snapshots hold it too. BatchNorm's sums are not averaged. 0 keeps none.
+    """
+    max_epoch: _builtins.float
+    """Ours: max_iter in epochs: times through the training data."""
+    test_epoch: _builtins.float
+    """Ours: test_interval in epochs."""
+    snapshot_epoch: _builtins.float
+    """Ours: snapshot in epochs."""
+    stepsize_epoch: _builtins.float
+    """Ours: stepsize in epochs."""
+    warmup_epoch: _builtins.float
+    """Ours: warmup_iter in epochs."""
+    test_all: _builtins.bool
+    """Ours: tests with every record of the test data once, whatever the batch; in place of test_iter."""
+    max_seconds: _builtins.float
+    """Ours: seconds of training after which it stops with a snapshot; 0 is no limit."""
+    deterministic: _builtins.bool
+    """Ours: the same numbers each time on the same machine, on a GPU too, where that costs speed."""
+    precision: Global___SolverParameter.Precision.ValueType
+    """Ours: what the layers compute in."""
+    loss_scale: _builtins.float
+    """Ours: factor on the loss in FP16, so that small gradients are not lost; 0 finds and adapts it."""
+    speed: _builtins.str
+    """Ours: auto picks what is fastest on this machine by a short trial; exact is plain; else a list of channels_last,
+    compile and cuda_graph.
+    """
+    larc: _builtins.bool
+    """Ours: bounds each weight's rate by the ratio of its norm to its gradient's (LARC; You et al. 2017)."""
+    larc_policy: _builtins.str
+    """Ours: clip (the ratio only lowers the rate) or scale (it multiplies the rate: LARS, and what NVIDIA's Caffe does
+    unless told).
+    """
+    larc_eta: _builtins.float
+    """Ours: LARC's trust in a layer, the factor on its ratio."""
+    sync_batch_norm: _builtins.bool
+    """Ours: with several GPUs, BatchNorm takes its mean and variance over the batches of all."""
+    max_loss: _builtins.float
+    """Ours: the loss above which training stops, as for NaN; 0 is a million times the first, at least a million, and
+    notices a SoftmaxWithLoss that has fallen apart.
+    """
     @_builtins.property
     def net_param(self) -> Global___NetParameter:
         """The net of `net`, written in place."""
@@ -577,6 +725,14 @@ class SolverParameter(_message.Message):
     @_builtins.property
     def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """.caffemodel files to start from; a later file wins. The command line overrides them."""
+
+    @_builtins.property
+    def stepvalue_epoch(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Ours: stepvalue in epochs."""
+
+    @_builtins.property
+    def freeze(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ours: layers, or weights as layer.weight, that do not learn; patterns with * and ?."""
 
     def __init__(
         self,
@@ -623,10 +779,40 @@ class SolverParameter(_message.Message):
         solver_type: Global___SolverParameter.SolverType.ValueType | None = ...,
         layer_wise_reduce: _builtins.bool | None = ...,
         weights: _abc.Iterable[_builtins.str] | None = ...,
+        warmup_iter: _builtins.int | None = ...,
+        warmup_lr: _builtins.float | None = ...,
+        min_lr: _builtins.float | None = ...,
+        rise: _builtins.float | None = ...,
+        plateau_tests: _builtins.int | None = ...,
+        metric: _builtins.str | None = ...,
+        metric_goal: Global___SolverParameter.Goal.ValueType | None = ...,
+        metric_gain: _builtins.float | None = ...,
+        early_stop_tests: _builtins.int | None = ...,
+        snapshot_best: _builtins.bool | None = ...,
+        snapshot_keep: _builtins.int | None = ...,
+        ema_decay: _builtins.float | None = ...,
+        max_epoch: _builtins.float | None = ...,
+        test_epoch: _builtins.float | None = ...,
+        snapshot_epoch: _builtins.float | None = ...,
+        stepsize_epoch: _builtins.float | None = ...,
+        stepvalue_epoch: _abc.Iterable[_builtins.float] | None = ...,
+        warmup_epoch: _builtins.float | None = ...,
+        test_all: _builtins.bool | None = ...,
+        max_seconds: _builtins.float | None = ...,
+        freeze: _abc.Iterable[_builtins.str] | None = ...,
+        deterministic: _builtins.bool | None = ...,
+        precision: Global___SolverParameter.Precision.ValueType | None = ...,
+        loss_scale: _builtins.float | None = ...,
+        speed: _builtins.str | None = ...,
+        larc: _builtins.bool | None = ...,
+        larc_policy: _builtins.str | None = ...,
+        larc_eta: _builtins.float | None = ...,
+        sync_batch_norm: _builtins.bool | None = ...,
+        max_loss: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "device_id", b"device_id", "display", b"display", "gamma", b"gamma", "iter_size", b"iter_size", "layer_wise_reduce", b"layer_wise_reduce", "lr_policy", b"lr_policy", "max_iter", b"max_iter", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "power", b"power", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rms_decay", b"rms_decay", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_diff", b"snapshot_diff", "snapshot_format", b"snapshot_format", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "stepsize", b"stepsize", "test_compute_loss", b"test_compute_loss", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "deterministic", b"deterministic", "device_id", b"device_id", "display", b"display", "early_stop_tests", b"early_stop_tests", "ema_decay", b"ema_decay", "gamma", b"gamma", "iter_size", b"iter_size", "larc", b"larc", "larc_eta", b"larc_eta", "larc_policy", b"larc_policy", "layer_wise_reduce", b"layer_wise_reduce", "loss_scale", b"loss_scale", "lr_policy", b"lr_policy", "max_epoch", b"max_epoch", "max_iter", b"max_iter", "max_loss", b"max_loss", "max_seconds", b"max_seconds", "metric", b"metric", "metric_gain", b"metric_gain", "metric_goal", b"metric_goal", "min_lr", b"min_lr", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "plateau_tests", b"plateau_tests", "power", b"power", "precision", b"precision", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rise", b"rise", "rms_decay", b"rms_decay", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_best", b"snapshot_best", "snapshot_diff", b"snapshot_diff", "snapshot_epoch", b"snapshot_epoch", "snapshot_format", b"snapshot_format", "snapshot_keep", b"snapshot_keep", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "speed", b"speed", "stepsize", b"stepsize", "stepsize_epoch", b"stepsize_epoch", "sync_batch_norm", b"sync_batch_norm", "test_all", b"test_all", "test_compute_loss", b"test_compute_loss", "test_epoch", b"test_epoch", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "warmup_epoch", b"warmup_epoch", "warmup_iter", b"warmup_iter", "warmup_lr", b"warmup_lr", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "device_id", b"device_id", "display", b"display", "gamma", b"gamma", "iter_size", b"iter_size", "layer_wise_reduce", b"layer_wise_reduce", "lr_policy", b"lr_policy", "max_iter", b"max_iter", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "power", b"power", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rms_decay", b"rms_decay", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_diff", b"snapshot_diff", "snapshot_format", b"snapshot_format", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "stepsize", b"stepsize", "stepvalue", b"stepvalue", "test_compute_loss", b"test_compute_loss", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "test_iter", b"test_iter", "test_net", b"test_net", "test_net_param", b"test_net_param", "test_state", b"test_state", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "deterministic", b"deterministic", "device_id", b"device_id", "display", b"display", "early_stop_tests", b"early_stop_tests", "ema_decay", b"ema_decay", "freeze", b"freeze", "gamma", b"gamma", "iter_size", b"iter_size", "larc", b"larc", "larc_eta", b"larc_eta", "larc_policy", b"larc_policy", "layer_wise_reduce", b"layer_wise_reduce", "loss_scale", b"loss_scale", "lr_policy", b"lr_policy", "max_epoch", b"max_epoch", "max_iter", b"max_iter", "max_loss", b"max_loss", "max_seconds", b"max_seconds", "metric", b"metric", "metric_gain", b"metric_gain", "metric_goal", b"metric_goal", "min_lr", b"min_lr", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "plateau_tests", b"plateau_tests", "power", b"power", "precision", b"precision", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rise", b"rise", "rms_decay", b"rms_decay", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_best", b"snapshot_best", "snapshot_diff", b"snapshot_diff", "snapshot_epoch", b"snapshot_epoch", "snapshot_format", b"snapshot_format", "snapshot_keep", b"snapshot_keep", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "speed", b"speed", "stepsize", b"stepsize", "stepsize_epoch", b"stepsize_epoch", "stepvalue", b"stepvalue", "stepvalue_epoch", b"stepvalue_epoch", "sync_batch_norm", b"sync_batch_norm", "test_all", b"test_all", "test_compute_loss", b"test_compute_loss", "test_epoch", b"test_epoch", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "test_iter", b"test_iter", "test_net", b"test_net", "test_net_param", b"test_net_param", "test_state", b"test_state", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "warmup_epoch", b"warmup_epoch", "warmup_iter", b"warmup_iter", "warmup_lr", b"warmup_lr", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -872,6 +1058,7 @@ class LayerParameter(_message.Message):
     PIXEL_SHUFFLE_PARAM_FIELD_NUMBER: _builtins.int
     GLOBAL_POOLING_PARAM_FIELD_NUMBER: _builtins.int
     POOLING_ND_PARAM_FIELD_NUMBER: _builtins.int
+    SPLIT_PARAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What the layer is called; weight files find weights by it."""
     type: _builtins.str
@@ -1150,6 +1337,10 @@ class LayerParameter(_message.Message):
     def pooling_nd_param(self) -> Global___PoolingNDParameter:
         """Ours: settings of PoolingND."""
 
+    @_builtins.property
+    def split_param(self) -> Global___SplitParameter:
+        """Ours: the part of its records that a data layer reads."""
+
     def __init__(
         self,
         *,
@@ -1224,14 +1415,74 @@ class LayerParameter(_message.Message):
         pixel_shuffle_param: Global___PixelShuffleParameter | None = ...,
         global_pooling_param: Global___GlobalPoolingParameter | None = ...,
         pooling_nd_param: Global___PoolingNDParameter | None = ...,
+        split_param: Global___SplitParameter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LayerParameter: _TypeAlias = LayerParameter  # noqa: Y015
+
+@_typing.final
+class SplitParameter(_message.Message):
+    """Ours. A part of a data layer's records, drawn by a seed: disjoint parts, the same for every batch size. Sizes are
+    rounded to the nearest whole number, and TRAIN has the rest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Part:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SplitParameter._Part.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TRAIN: SplitParameter._Part.ValueType  # 0
+        """What is neither for validation nor for the test."""
+        VALIDATION: SplitParameter._Part.ValueType  # 1
+        """Records to steer the training by."""
+        TEST: SplitParameter._Part.ValueType  # 2
+        """Records to measure with at the end."""
+
+    class Part(_Part, metaclass=_PartEnumTypeWrapper):
+        """A part of the records."""
+
+    TRAIN: SplitParameter.Part.ValueType  # 0
+    """What is neither for validation nor for the test."""
+    VALIDATION: SplitParameter.Part.ValueType  # 1
+    """Records to steer the training by."""
+    TEST: SplitParameter.Part.ValueType  # 2
+    """Records to measure with at the end."""
+
+    PART_FIELD_NUMBER: _builtins.int
+    VALIDATION_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    part: Global___SplitParameter.Part.ValueType
+    """The part read; absent takes TRAIN in the TRAIN phase and VALIDATION in TEST."""
+    validation: _builtins.float
+    """Share of the records for validation, 0 to below 1."""
+    test: _builtins.float
+    """Share of the records for the test, 0 to below 1."""
+    seed: _builtins.int
+    """Draws which record is in which part."""
+    def __init__(
+        self,
+        *,
+        part: Global___SplitParameter.Part.ValueType | None = ...,
+        validation: _builtins.float | None = ...,
+        test: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "seed", b"seed", "test", b"test", "validation", b"validation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "seed", b"seed", "test", b"test", "validation", b"validation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SplitParameter: _TypeAlias = SplitParameter  # noqa: Y015
 
 @_typing.final
 class TransformationParameter(_message.Message):
@@ -1251,7 +1502,7 @@ class TransformationParameter(_message.Message):
         """Red, green, blue."""
 
     class ChannelOrder(_ChannelOrder, metaclass=_ChannelOrderEnumTypeWrapper):
-        """The order of the planes of a colour image."""
+        """Ours. The order of the planes of a colour image."""
 
     BGR: TransformationParameter.ChannelOrder.ValueType  # 0
     """Blue, green, red, as Caffe's own nets expect."""
@@ -1348,22 +1599,28 @@ class LossParameter(_message.Message):
     IGNORE_LABEL_FIELD_NUMBER: _builtins.int
     NORMALIZATION_FIELD_NUMBER: _builtins.int
     NORMALIZE_FIELD_NUMBER: _builtins.int
+    LABEL_SMOOTHING_FIELD_NUMBER: _builtins.int
     ignore_label: _builtins.int
     """Items of this label count neither in the loss nor in its gradient; absent ignores none."""
     normalization: Global___LossParameter.NormalizationMode.ValueType
     """What the sum of the loss is divided by; SigmoidCrossEntropyLoss takes BATCH_SIZE unless said."""
     normalize: _builtins.bool
     """Old spelling of normalization: true is VALID, false is BATCH_SIZE."""
+    label_smoothing: _builtins.float
+    """Ours: share of each label's weight that SoftmaxWithLoss gives to all classes evenly, 0 to 1; in the TRAIN phase
+    alone, so that test losses are the plain ones.
+    """
     def __init__(
         self,
         *,
         ignore_label: _builtins.int | None = ...,
         normalization: Global___LossParameter.NormalizationMode.ValueType | None = ...,
         normalize: _builtins.bool | None = ...,
+        label_smoothing: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "normalization", b"normalization", "normalize", b"normalize"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "label_smoothing", b"label_smoothing", "normalization", b"normalization", "normalize", b"normalize"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "normalization", b"normalization", "normalize", b"normalize"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "label_smoothing", b"label_smoothing", "normalization", b"normalization", "normalize", b"normalize"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4067,7 +4324,7 @@ class DatasetParameter(_message.Message):
     name: _builtins.str
     """Which data set; `nktc layers Dataset` lists them."""
     split: Global___DatasetParameter.Split.ValueType
-    """The part of the data set; absent takes the part of the net's phase."""
+    """The part of the data set; absent takes the part of the net's phase, with a split_param TRAIN in both phases."""
     batch_size: _builtins.int
     """Images in a batch, from 1."""
     shuffle: _builtins.bool

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 
@@ -72,3 +74,36 @@ def test_an_iterator_left_behind_ends_its_thread() -> None:
     next(batches)
     del batches
     assert not readers()
+
+
+class Reading(Counting):
+    """Resident once the batches up to 7 were made."""
+
+    def batch(self, k: int) -> Batch:
+        self.resident = self.resident or k == 7
+        return super().batch(k)
+
+
+def test_a_stream_that_becomes_resident_goes_on_without_the_thread() -> None:
+    stream = Reading()
+    batches = read_ahead(stream, 3, depth=2)
+    assert [int(batch[0]) for batch in itertools.islice(batches, 10)] == list(range(3, 13))
+    assert not readers()
+    thread, here = "nktc read ahead", threading.current_thread().name
+    assert stream.made == [(k, thread if k < 8 else here) for k in range(3, 13)]
+
+
+def test_a_process_that_ends_while_batches_are_read_ends_well() -> None:
+    program = """if True:
+        import torch
+        from nktc.data import Stream, read_ahead
+
+        class Busy(Stream):
+            def batch(self, k):
+                return (torch.randn(100_000).sort()[0],)
+
+        batches = read_ahead(Busy())
+        next(batches)
+    """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -88,6 +88,26 @@ def test_mean_values_serve_all_channels_or_one_each(pixels: np.ndarray, values: 
     assert offsets == pytest.approx(list(np.broadcast_to(values, 3)))
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_a_mean_that_is_the_same_everywhere_may_be_taken_off_after_the_cut(pixels: np.ndarray, phase: Phase) -> None:
+    settings = Transform(mean_values=(10.3, 20.7, 30.1), crop=5, mirror=True, scale=0.3)
+    values = mean_of(settings, SHAPE)
+    assert values is not None
+    found = Pipeline(settings, phase, SHAPE, values, seed=2)(torch.from_numpy(pixels), 7)
+    picture = np.broadcast_to(values, SHAPE).copy()
+    assert torch.equal(found, Pipeline(settings, phase, SHAPE, picture, seed=2)(torch.from_numpy(pixels), 7))
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_mean_picture_one_column_wide_is_cut_with_the_picture(phase: Phase) -> None:
+    given = np.random.RandomState(0).randint(0, 256, (30, 3, 6, 1), np.uint8)
+    mean = np.random.RandomState(1).rand(3, 6, 1).astype(np.float32)
+    x = Pipeline(Transform(crop=1, mirror=True), phase, (3, 6, 1), mean, seed=5)(torch.from_numpy(given)).numpy()
+    whole = given - mean
+    for found, one in zip(x, whole, strict=True):
+        assert any(np.array_equal(found[:, 0], one[:, row]) for row in range(6))
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(LayerError) as refused:
         cropped((3, 32, 30), Transform(crop=31))

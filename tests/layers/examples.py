@@ -361,6 +361,7 @@ EXAMPLES = [
     Example("SoftmaxWithLoss", "softmax_param { axis: 2 }", ((2, 3, 4), (2, 3)), classes=4),
     Example("SoftmaxWithLoss", "loss_param { ignore_label: 1 }", ((6, 3), (6,)), classes=3),
     Example("SoftmaxWithLoss", "loss_param { normalization: NONE }", ((6, 3), (6,)), classes=3),
+    Example("SoftmaxWithLoss", "loss_param { label_smoothing: 0.25 }", ((6, 3), (6,)), 1, Phase.TRAIN, classes=3),
     Example("SoftmaxWithLoss", "loss_weight: 1 loss_weight: 0", ((6, 3), (6,)), tops=2, classes=3),
     Example("Softplus", "", (IMAGE,)),
     Example("Softplus", "softplus_param { beta: 2.5 }", (IMAGE,)),

@@ -9,7 +9,7 @@ import torch
 
 from nktc.errors import LayerError, Source
 from nktc.ir import Graph, Phase
-from nktc.layers import Data, Dataset, DummyData, Input, find
+from nktc.layers import Data, Dataset, DummyData, Input, Part, find
 from nktc.schema import LayerParameter
 from nktc.text import bind, parse
 
@@ -111,3 +111,66 @@ def test_what_is_missing_is_said(kind: str, text: str, message: str) -> None:
     with pytest.raises(LayerError) as refused:
         settings(kind, text)
     assert refused.value.message == message
+
+
+SOURCES = {
+    "Data": 'data_param { source: "a" batch_size: 1 }',
+    "Dataset": 'dataset_param { name: "digits" batch_size: 1 }',
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_data_layer_reads_the_part_of_its_phase_unless_told(kind: str) -> None:
+    def read(split: str, phase: Phase) -> Part | None:
+        it = settings(kind, f"{SOURCES[kind]} {split}", phase)
+        assert isinstance(it, Data | Dataset)
+        return it.part
+
+    shares = "validation: 0.25 test: 0.125 seed: 3"
+    assert read(f"split_param {{ {shares} }}", Phase.TRAIN) == Part("TRAIN", 0.25, 0.125, 3)
+    assert read(f"split_param {{ {shares} }}", Phase.TEST) == Part("VALIDATION", 0.25, 0.125, 3)
+    assert read(f"split_param {{ part: TEST {shares} }}", Phase.TRAIN) == Part("TEST", 0.25, 0.125, 3)
+    assert read("split_param { part: TRAIN }", Phase.TEST) == Part("TRAIN")
+    assert read("split_param {}", Phase.TEST) is None
+    assert read("", Phase.TRAIN) is None
+
+
+def test_parts_of_a_dataset_are_of_its_training_split_unless_told() -> None:
+    split = "split_param { validation: 0.25 }"
+    for told, expected in (("", Phase.TRAIN), ("split: TEST", Phase.TEST)):
+        it = settings("Dataset", f'dataset_param {{ name: "digits" batch_size: 1 {told} }} {split}', Phase.TEST)
+        assert isinstance(it, Dataset)
+        assert it.split is expected
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize(
+    ("split", "message", "blamed"),
+    [
+        ("validation: 1", "validation is 1", "validation: 1"),
+        ("test: -0.1", "test is -0.1", "test: -0.1"),
+        ("validation: nan", "validation is nan", "validation: nan"),
+        ("validation: 0.9 test: 0.1", "validation 0.9 and test 0.1 leave no records to train with", "test: 0.1"),
+        ("part: VALIDATION test: 0.5", "reads its VALIDATION part, whose share is 0", "part: VALIDATION"),
+        ("part: TEST validation: 0.5", "reads its TEST part, whose share is 0", "part: TEST"),
+        ("seed: 1", "reads its VALIDATION part, whose share is 0", "split_param { seed: 1 }"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(
+    refusal: Callable[..., tuple[str, str]], kind: str, split: str, message: str, blamed: str
+) -> None:
+    assert refusal(kind, f"{SOURCES[kind]} split_param {{ {split} }}", tops=2) == (message, blamed)
+
+
+@pytest.mark.parametrize("kind", ["ReLU", "HDF5Data"])
+def test_a_layer_without_records_to_split_takes_no_split(refusal: Callable[..., tuple[str, str]], kind: str) -> None:
+    inputs = () if kind == "HDF5Data" else ((2, 3),)
+    given = "split_param { validation: 0.5 }"
+    assert refusal(kind, given, *inputs) == ("takes no split_param", given)
+
+
+def test_settings_of_nktcs_own_are_refused_where_caffes_are_passed_over(
+    layer: Callable[..., object], refusal: Callable[..., tuple[str, str]]
+) -> None:
+    layer("ReLU", "pooling_param { kernel_size: 3 }", (2, 3))
+    assert refusal("ReLU", "gelu_param { }", (2, 3)) == ("takes no gelu_param", "gelu_param { }")

@@ -56,6 +56,53 @@ def test_it_is_the_mean_log_of_the_labels_probability(normalization: str, ignore
     np.testing.assert_allclose(given.grad, gradient, atol=1e-12)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+@pytest.mark.parametrize("ignore", [None, 1, "all"])
+def test_smoothing_is_torchs(layer: Callable[..., Any], smoothing: float, ignore: int | str | None) -> None:
+    random = torch.Generator().manual_seed(1)
+    scores = torch.randn(4, 3, 5, generator=random, dtype=torch.float64, requires_grad=True)
+    label = torch.randint(0, 3, (4, 5), generator=random)
+    if ignore == "all":
+        label[:], ignore = 1, 1
+    assert not isinstance(ignore, str)
+    said = f"label_smoothing: {smoothing}" + (f" ignore_label: {ignore}" if ignore is not None else "")
+    sums = torch.nn.functional.cross_entropy(
+        scores, label, ignore_index=-100 if ignore is None else ignore, label_smoothing=smoothing, reduction="sum"
+    )
+    (gradient,) = torch.autograd.grad(sums, scores)
+    valid = label.numel() if ignore is None else int((label != ignore).sum())
+    for normalization, divisor in {"FULL": 20, "VALID": max(1, valid), "BATCH_SIZE": 4, "NONE": 1}.items():
+        given = f"loss_param {{ {said} normalization: {normalization} }}"
+        it = layer("SoftmaxWithLoss", given, (4, 3, 5), (4, 5), phase=Phase.TRAIN)
+        loss = it.forward(scores, label.float())
+        (found,) = torch.autograd.grad(loss, scores)
+        assert loss.item() == pytest.approx(sums.item() / divisor, rel=1e-6)  # the share has 32 bits
+        torch.testing.assert_close(found, gradient / divisor, rtol=1e-6, atol=1e-7)
+
+
+def test_a_test_loss_is_not_smoothed(layer: Callable[..., Any]) -> None:
+    smoothed = layer("SoftmaxWithLoss", "loss_param { label_smoothing: 0.5 }", (2, 3), (2,), phase=Phase.TEST)
+    assert smoothed == SoftmaxWithLoss()
+
+
+@pytest.mark.parametrize(
+    ("kind", "share", "said"),
+    [
+        ("SoftmaxWithLoss", "1.5", "label_smoothing is 1.5"),
+        ("SoftmaxWithLoss", "-0.1", "label_smoothing is -0.1"),
+        ("SoftmaxWithLoss", "nan", "label_smoothing is nan"),
+        ("InfogainLoss", "0.1", "takes no label_smoothing"),
+        ("SigmoidCrossEntropyLoss", "0.1", "takes no label_smoothing"),
+    ],
+)
+def test_smoothing_out_of_range_or_place_is_refused(
+    refusal: Callable[..., tuple[str, str]], kind: str, share: str, said: str
+) -> None:
+    shapes = ((2, 3), (2, 3) if kind.startswith("Sig") else (2,))
+    found = refusal(kind, f"loss_param {{ label_smoothing: {share} }}", *shapes)
+    assert found == (said, f"label_smoothing: {share}")
+
+
 @pytest.mark.parametrize("distance", [50.0, 87.0, 100.0, 1e4, 1e8])
 def test_the_floor_of_a_probability_is_one_of_the_value_not_of_the_gradient(distance: float) -> None:
     scores = torch.tensor([[0.0, distance]], requires_grad=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from nktc.ir import Filler, Layer
 from nktc.layers import LRN, MVN, GroupNorm, LayerNorm
@@ -37,6 +40,56 @@ def test_each_value_is_divided_by_the_strength_of_its_neighbours(layer: LRN) -> 
 def test_the_squares_of_half_floats_do_not_overflow() -> None:
     x = torch.full((1, 1, 1, 1), 1000.0, dtype=torch.float16)
     assert LRN(1, 1e-4).forward(x).item() == pytest.approx(1000 / 101**0.75, rel=2e-3)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("settings", [(5, 0.1, 0.75, 1.0), (3, 2.0, 0.5, 2.0), (9, 1.0, 0.6, 1.0), (1, 1.0, 0.75, 0.5)])
+def test_its_values_and_gradients_are_those_of_torchs_own(
+    settings: tuple[Any, ...], layout: torch.memory_format
+) -> None:
+    x = torch.randn(2, 6, 4, 5).contiguous(memory_format=layout).requires_grad_()
+    direction = torch.randn(2, 6, 4, 5)
+    found = LRN(*settings).forward(x)
+    expected = F.local_response_norm(x, *settings)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=layout)
+    gradient, expected = (torch.autograd.grad(y, x, direction)[0] for y in (found, expected))
+    torch.testing.assert_close(gradient, expected)
+    assert gradient.is_contiguous(memory_format=layout)
+
+
+def test_across_channels_it_works_out_again_what_its_backward_needs() -> None:
+    x = torch.randn(2, 6, 4, 5, requires_grad=True)
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        LRN().forward(x)
+    assert [tensor.data_ptr() for tensor in kept] == [x.data_ptr()]
+
+
+def test_halves_are_squared_and_summed_in_32_bits() -> None:
+    x = torch.full((1, 5, 1, 1), 300.0, dtype=torch.float16, requires_grad=True)
+    y = LRN(5, 1.0).forward(x)
+    y.sum().backward()
+    expected = torch.full((1, 5, 1, 1), 300.0, requires_grad=True)
+    F.local_response_norm(expected, 5, 1.0).sum().backward()
+    assert x.grad is not None
+    assert expected.grad is not None
+    torch.testing.assert_close(x.grad.float(), expected.grad, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own, of Function
+def test_lrn_compiles_with_its_backward() -> None:
+    x = torch.randn(2, 6, 4, 5, requires_grad=True)
+    torch.compiler.reset()
+    y = torch.compile(LRN().forward, backend="aot_eager", fullgraph=True)(x)
+    expected = LRN().forward(x)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x), torch.autograd.grad(expected.sum(), x))
 
 
 def test_k_is_ignored_within_a_channel(layer: Callable[..., LRN]) -> None:

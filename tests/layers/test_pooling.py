@@ -13,15 +13,26 @@ import onnxruntime
 import pytest
 import torch
 from layers.examples import Example
+from torch.nn import functional as F
 
 from nktc import export
 from nktc.errors import NktcError
 from nktc.ir import Phase
-from nktc.layers import Pooling, PoolingND
+from nktc.layers import Pooling, PoolingND, pooling
 
 LOWEST = float(np.finfo(np.float32).min)
 
 Seen = tuple[tuple[int, ...], list[tuple[int, ...]], int]
+
+
+MANY_CHANNELS = [
+    Pooling("MAX", (3, 3), (2, 2)),
+    Pooling("MAX", (3, 3), (1, 1), (1, 1)),
+    Pooling("MAX", (2, 3), (2, 1), (1, 0)),
+    Pooling("MAX", (7, 6)),
+    Pooling("AVE", (3, 3), (2, 2)),
+    Pooling("AVE", (3, 2), (2, 2), (1, 1)),
+]
 
 
 def sizes(n: int, k: int, s: int, p: int, padded: bool, floor: bool) -> int:
@@ -269,6 +280,34 @@ def test_stochastic_pooling_of_zeros_is_zero_and_has_a_gradient() -> None:
     assert x.grad.flatten().tolist() == [0, 0, 0, 0]
     assert drawn.grad is not None
     assert drawn.grad.flatten().tolist() == [1, 0, 0, 0]  # the first, as in Caffe
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layer", MANY_CHANNELS, ids=lambda layer: f"{layer.method}-{layer.kernel}-{layer.pad}")
+def test_many_channels_are_pooled_as_torch_pools_them(
+    layer: Pooling, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU by another way, part by part; of many equal values the same one has the gradient."""
+    monkeypatch.setattr(pooling, "PART", 2 * 9 * 7 * 6)
+    x = torch.randint(0, 3, (5, 9, 7, 6)).to(dtype).requires_grad_()
+    assert pooling.ChannelsInnermost.pays(x)
+    found = layer.forward(x)
+    assert found.is_contiguous()
+    plain = F.max_pool2d if layer.method == "MAX" else F.avg_pool2d
+    expected = plain(x, layer.kernel, layer.stride, layer.pad, ceil_mode=True)
+    direction = torch.randint(-4, 5, expected.shape).to(dtype)
+    pairs = [(found, expected), [torch.autograd.grad(y, x, direction)[0] for y in (found, expected)]]
+    for a, b in pairs:
+        assert a.dtype == dtype
+        torch.testing.assert_close(a, b, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)
+
+
+def test_many_channels_compile_in_one_piece() -> None:
+    layer, x = MANY_CHANNELS[0], torch.randn(2, 9, 7, 6, requires_grad=True)
+    torch.compiler.reset()
+    y = torch.compile(layer.forward, backend="aot_eager", fullgraph=True)(x)
+    torch.testing.assert_close(y, layer.forward(x))
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x), torch.autograd.grad(layer.forward(x).sum(), x))
 
 
 def test_stochastic_pooling_has_no_onnx_form_in_train() -> None:
