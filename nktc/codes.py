@@ -526,6 +526,21 @@ CODES = {
         net: "net.prototxt" base_lr: 0.01 lr_policy: "step" gamma: 0.1 stepsize: 50 max_iter: 100
         """,
     ),
+    "diverged": Code(
+        "The loss, or a weight, is NaN, infinite, or a million times what it was at first.",
+        """
+        Mostly the learning rate is too high: lower base_lr, let it rise over warmup_iter iterations, or bound the
+        gradients with clip_gradients. Otherwise a layer is given what it has no number for, such as a Log of 0, or
+        the data has NaN. The layer that is named is the first to go bad. The state before is saved as
+        PREFIX_diverged; max_loss sets another bound for the loss.
+        """,
+        wrong="""
+        nktc train --solver solver.prototxt --set base_lr=1000
+        """,
+        right="""
+        nktc train --solver solver.prototxt --set base_lr=0.01
+        """,
+    ),
     "unused-top": Code(
         "A net that is trained computes something that nothing takes.",
         """

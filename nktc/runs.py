@@ -8,7 +8,8 @@ run/
   environment.json        versions, device, seed, command, stand-in data
   journal.jsonl           one event a line
   train.log               Caffe's log
-  snapshots/              NAME_iter_N.caffemodel and .solverstate
+  snapshots/              NAME_iter_N.caffemodel, .solverstate and .extra.safetensors; NAME_best, NAME_iter_N_average
+  tensorboard/            what --log tensorboard writes
 """
 
 from __future__ import annotations
@@ -92,9 +93,10 @@ class Run:
                 yield found
 
     def weights(self) -> Path:
-        """The newest weights that the run wrote, by its journal. Raises NktcError."""
-        saved = [Path(event["weights"]) for event in self.events() if event["event"] == "saved"]
-        for path in reversed(saved):
+        """The weights to use, by the run's journal: the best where it kept them, else the newest. Raises NktcError."""
+        saved = [event for event in self.events() if event["event"] == "saved"]
+        best = [event for event in saved if event.get("best")]
+        for path in (Path(event["weights"]) for event in reversed([*saved, *best])):
             # Its own folder first: the run may have been moved, and another may lie where it was.
             for place in (self.snapshots / path.name, path, self.folder / path):
                 if place.exists():

@@ -19,7 +19,7 @@ FLOORS = {
     1: {"text", "ir"},
     2: {"layers"},
     3: {"reader", "passes", "module", "weights", "data", "runs"},
-    4: {"lint", "models", "train", "export"},
+    4: {"lint", "models", "train", "export", "plotting"},
     5: {"engines", "checking"},
     6: {"pycaffe", "studio", "serve", "sweep"},
     7: {"cli"},

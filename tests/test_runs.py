@@ -18,12 +18,12 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def saved(run: Run, name: str, folder: Path | None = None) -> Path:
+def saved(run: Run, name: str, folder: Path | None = None, best: bool = False) -> Path:
     """A snapshot that the run wrote."""
     path = (folder or run.snapshots) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    run.record("saved", iteration=1, weights=str(path), state="")
+    run.record("saved", iteration=1, weights=str(path), state="", best=best)
     return path
 
 
@@ -95,6 +95,14 @@ def test_the_newest_weights_that_are_still_there(here):
     assert str(caught.value) == (
         "error: r has no weights: no snapshot was written\nhelp: train it further, or give --weights"
     )
+
+
+def test_the_best_weights_are_used_where_the_run_kept_them(here):
+    run = Run(here)
+    saved(run, "a_best.caffemodel", best=True)
+    best = saved(run, "b_best.caffemodel", best=True)
+    saved(run, "a_iter_9.caffemodel")
+    assert run.weights() == best
 
 
 def test_a_run_that_was_moved_has_its_own_weights_not_those_where_it_was(here):

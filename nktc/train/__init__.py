@@ -1,20 +1,28 @@
 """Training: a solver file to a run. `launch` does it all; `Solver` is the loop, its events what listeners hear."""
 
 from nktc.train.evaluate import evaluate
-from nktc.train.events import Ended, Event, Hook, Saved, Started, Stepped, Tested, Testing
+from nktc.train.events import Ended, Event, Hook, Said, Saved, Started, Stepped, Tested, Testing
 from nktc.train.feeding import Feeding, open_feeding
+from nktc.train.interrupts import EFFECTS, Effects
 from nktc.train.launch import Options, Outcome, launch
 from nktc.train.score import score
 from nktc.train.settings import Settings, read
 from nktc.train.solver import Solver
+from nktc.train.spawn import own_device
+from nktc.train.timing import LayerTime, Timing, time_net
+from nktc.train.timing_table import timing_data, timing_table
 
 __all__ = [
+    "EFFECTS",
+    "Effects",
     "Ended",
     "Event",
     "Feeding",
     "Hook",
+    "LayerTime",
     "Options",
     "Outcome",
+    "Said",
     "Saved",
     "Settings",
     "Solver",
@@ -22,9 +30,14 @@ __all__ = [
     "Stepped",
     "Tested",
     "Testing",
+    "Timing",
     "evaluate",
     "launch",
     "open_feeding",
+    "own_device",
     "read",
     "score",
+    "time_net",
+    "timing_data",
+    "timing_table",
 ]

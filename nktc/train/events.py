@@ -45,12 +45,23 @@ class Stepped:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A line about iteration `iteration` for whoever follows the training; `where` is Caffe's source file of it."""
+
+    iteration: int
+    line: str
+    where: str = "solver.cpp"
+
+
+@dataclass(frozen=True)
 class Saved:
-    """A snapshot of the state after `iteration` iterations."""
+    """A snapshot of the state after `iteration` iterations. `weights` are those to use, averaged ones where an average
+    is kept; `best`, it has the best metric so far."""
 
     iteration: int
     weights: Path
     state: Path
+    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,5 +73,5 @@ class Ended:
     loss: Tensor | None
 
 
-Event = Started | Testing | Tested | Stepped | Saved | Ended
+Event = Started | Testing | Tested | Stepped | Said | Saved | Ended
 Hook = Callable[[Event], None]

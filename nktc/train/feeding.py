@@ -11,36 +11,81 @@ from torch import Tensor
 
 from nktc import data
 from nktc.ir import Graph, infer
+from nktc.train.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
 class Feeding:
-    """The streams that feed a graph, in the order of its sources."""
+    """The streams that feed a graph, in the order of its sources; of the batches, every `size`-th from `rank` on."""
 
     streams: Sequence[data.Stream]
+    rank: int = 0
+    size: int = 1
 
     @property
     def resident(self) -> bool:
         """Whether every batch is made from memory on the device, so that reading ahead gains nothing."""
         return all(stream.resident for stream in self.streams)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are."""
+        return self.streams[0].device if self.streams else torch.device("cpu")
+
+    @property
+    def size_of_batch(self) -> int:
+        """Records in a batch, of the source that takes most batches to its end; 1 where there is no source."""
+        return batch_of(self.longest) if self.streams else 1
+
+    @property
+    def records(self) -> int:
+        """Records in an epoch, which ends when every source has been through; of the same source, 0 where none has an
+        end."""
+        return self.longest.feed.records or 0 if self.streams else 0
+
+    @property
+    def longest(self) -> data.Stream:
+        """The source that takes most batches to its end."""
+        return max(self.streams, key=lambda stream: ((stream.feed.records or 0) / batch_of(stream), batch_of(stream)))
+
     def batch(self, k: int) -> tuple[Tensor, ...]:
-        """The graph's inputs for its k-th forward."""
-        return tuple(tensor for stream in self.streams for tensor in stream.batch(k))
+        """The graph's inputs for its k-th forward in this rank."""
+        return tuple(tensor for stream in self.streams for tensor in stream.batch(k * self.size + self.rank))
 
     def ahead(self, start: int) -> Iterator[tuple[Tensor, ...]]:
         """Batches from `start` on; streams that read files read ahead."""
         return data.read_ahead(self, start)
 
 
-def open_feeding(graph: Graph, places: data.Places, folder: Path, seed: int, device: torch.device) -> Feeding:
-    """Open every data layer of a graph. Raises located LayerErrors, for an Input layer too: nobody feeds it here."""
+def batch_of(stream: data.Stream) -> int:
+    """Records in a batch of one source."""
+    first = next(iter(stream.feed.shapes), ())
+    return first[0] if first else 1
+
+
+def open_feeding(
+    graph: Graph,
+    places: data.Places,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    resident: bool = False,
+) -> Feeding:
+    """Open every data layer of a graph; with `resident`, what was read stays on the device where there is room. Raises
+    located LayerErrors, for an Input layer too: nobody feeds it here."""
     streams = []
     for node in graph.sources:
         with infer.place(node.type, node.name, node.locate):
             streams.append(
                 data.open_stream(
-                    node.layer, places=places, folder=folder, seed=seed, device=device, tops=len(node.outputs)
+                    node.layer,
+                    places=places,
+                    folder=folder,
+                    seed=seed,
+                    device=device,
+                    tops=len(node.outputs),
+                    resident=resident,
                 )
             )
-    return Feeding(streams)
+    return Feeding(streams, ranks.rank, ranks.size)

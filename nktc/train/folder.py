@@ -17,6 +17,7 @@ from nktc.runs import Run
 from nktc.schema import TransformationParameter
 from nktc.train.feeding import Feeding
 from nktc.train.settings import Settings
+from nktc.train.speed import Speed
 
 
 def describe_run(
@@ -27,6 +28,8 @@ def describe_run(
     feedings: Sequence[Feeding],
     seed: int,
     device: torch.device,
+    speed: Speed,
+    ranks: int,
     stand_in: Sequence[str],
 ) -> None:
     """Write everything of a run's folder that is known before training."""
@@ -43,6 +46,8 @@ def describe_run(
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
             "seed": seed,
+            "speed": str(speed),
+            "ranks": ranks,
             "command": sys.argv,
             "folder": str(Path.cwd()),
             "stand_in": list(stand_in),

@@ -11,14 +11,18 @@ import torch
 from nktc import data, module, reader, weights
 from nktc.errors import NktcError
 from nktc.ir import Phase
+from nktc.train.evaluate import check_whole
 from nktc.train.feeding import open_feeding
 from nktc.train.hooks import numbers
+
+CAFFES = 50  # batches where the data has no end
 
 
 @torch.inference_mode()
 def score(model: Path, files: Sequence[str], iterations: int | None, device: str, places: data.Places) -> Iterator[str]:
-    """The lines of `caffe test`: every batch's outputs, then the means. Without `iterations` the whole test set once,
-    rounded up to whole batches. Raises NktcError."""
+    """The lines of `caffe test`: every batch's outputs, then the means. Without `iterations` every record once; a
+    batch counts for the records it has, and a net that takes no smaller batch begins anew in its last. Raises
+    NktcError."""
     net_file = reader.read_net(model)
     graph = reader.build(net_file, Phase.TEST, feeds=lambda layer: data.describe(layer, net_file.folder))
     if not graph:
@@ -37,30 +41,29 @@ def score(model: Path, files: Sequence[str], iterations: int | None, device: str
             yield f"STAND-IN DATA: {stream.missing}; tested on {stream.stand_in} instead"
     net = module.compile(graph).to(chosen)
     weight = dict(graph.losses)
-    count = iterations or _whole(
-        [
-            (stream.feed.records, node.outputs[0].shape[0])
-            for stream, node in zip(feeding.streams, graph.sources, strict=True)
-        ]
-    )
+    size = feeding.size_of_batch
+    records = iterations * size if iterations else feeding.records or CAFFES * size
+    try:
+        if not iterations and feeding.records:
+            check_whole(graph, feeding)
+    except NktcError:
+        records = math.ceil(records / size) * size  # the last batch goes around
     totals: list[float] = []
     names: list[str] = []
     objective = 0.0
     batches = feeding.ahead(0)
-    for batch in range(count):
-        values = net(*next(batches))
-        objective += net.loss(values).item() / count
+    for batch in range(math.ceil(records / size)):
+        rows = min(size, records - batch * size)
+        inputs = next(batches)
+        values = net(*(tuple(x[:rows] for x in inputs) if rows < size else inputs))
+        objective += net.loss(values).item() * rows / records
         found = list(numbers(values, graph))
         names = [name for name, _ in found]
-        totals = [a + b for a, (_, b) in zip(totals or [0.0] * len(found), found, strict=True)]
+        shares = [value * rows / records for _, value in found]
+        totals = [a + b for a, b in zip(totals or [0.0] * len(found), shares, strict=True)]
         for name, value in found:
             yield f"Batch {batch}, {name} = {value:g}"
     yield f"Loss: {objective:g}"
-    for name, total in zip(names, totals, strict=True):
-        mean, factor = total / count, weight.get(name, 0.0)
+    for name, mean in zip(names, totals, strict=True):
+        factor = weight.get(name, 0.0)
         yield f"{name} = {mean:g}" + (f" (* {factor:g} = {factor * mean:g} loss)" if factor else "")
-
-
-def _whole(sources: Sequence[tuple[int | None, int]]) -> int:
-    """Batches that cover the largest source; Caffe's 50 where the sources have no end."""
-    return max((math.ceil(records / batch) for records, batch in sources if records), default=50)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from nktc.reader import NetFile
 from nktc.schema import NetState, SolverParameter, has_label
 from nktc.text import Field, Tree
 
-POLICIES = {
+SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam", "AdamW", "LAMB", "Muon")
+
+POLICIES: dict[str, tuple[str, ...]] = {
     "fixed": (),
     "step": ("gamma", "stepsize"),
     "exp": ("gamma",),
@@ -21,15 +25,48 @@ POLICIES = {
     "multistep": ("gamma", "stepvalue"),
     "poly": ("power", "max_iter"),
     "sigmoid": ("gamma", "stepsize"),
+    "cosine": ("max_iter",),
+    "onecycle": ("max_iter",),
+    "plateau": ("gamma", "test_interval"),
 }
 """Each lr policy with the solver fields it needs."""
 
-SOLVERS = ("SGD",)
+EPOCHS = {
+    "max_iter": "max_epoch",
+    "test_interval": "test_epoch",
+    "snapshot": "snapshot_epoch",
+    "stepsize": "stepsize_epoch",
+    "stepvalue": "stepvalue_epoch",
+    "warmup_iter": "warmup_epoch",
+}
+"""Fields that count iterations, with the fields that say the same in epochs."""
+
+SPEEDS = ("channels_last", "compile", "cuda_graph")
+"""What `speed` may list beside auto and exact."""
+
+LEAST = {
+    **dict.fromkeys(("iter_size", "average_loss", "plateau_tests"), 1),
+    **dict.fromkeys(("test_interval", "display", "snapshot", "warmup_iter", "early_stop_tests", "snapshot_keep"), 0),
+    **dict.fromkeys(("base_lr", "gamma", "momentum", "momentum2", "weight_decay", "delta", "rms_decay"), 0),
+    **dict.fromkeys(("warmup_lr", "min_lr", "rise", "ema_decay", "max_seconds", "loss_scale", "max_loss"), 0),
+    **dict.fromkeys(("max_epoch", "test_epoch", "snapshot_epoch", "stepsize_epoch", "warmup_epoch"), 0),
+    **dict.fromkeys(("metric_gain", "larc_eta", "device_id"), 0),
+}
+"""Where numbers start."""
+
+BELOW_1 = {"rise": "a share", "ema_decay": "a share that is kept", "rms_decay": "a share that is kept"}
+DECAYS = {
+    "AdaDelta": ("momentum",),
+    **dict.fromkeys(("Adam", "AdamW", "LAMB", "Muon"), ("momentum", "momentum2")),
+}
+"""Fields that are a share of a running mean, from 0 to below 1, for these solver types."""
+
+NO_MOMENTUM = ("AdaGrad", "RMSProp")
 
 
 @dataclass(frozen=True)
 class TestNet:
-    """A net to evaluate: how many batches of it, and the state it is built in."""
+    """A net to evaluate: how many batches of it (0: every record once), and the state it is built in."""
 
     net: NetFile
     iterations: int
@@ -39,39 +76,53 @@ class TestNet:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a training run is told; the fields are SolverParameter's, with its units and defaults."""
+    """Everything a training run is told.
+
+    `message` is the solver: every field with its units and default is described there; what counts epochs has been
+    brought to iterations once `in_iterations` was called. The nets are read, not built; `level` None is the net's own.
+    """
 
     name: str  # of the solver file, without its ending
     train_net: NetFile
-    level: int | None  # None: the net's own
+    level: int | None
     stages: tuple[str, ...]
     test_nets: tuple[TestNet, ...]
     message: SolverParameter
-    max_iter: int
-    iter_size: int
-    base_lr: float
-    lr_policy: str
-    gamma: float
-    power: float
-    stepsize: int
-    stepvalue: tuple[int, ...]
-    momentum: float
-    weight_decay: float
-    regularization: str  # L2 or L1
-    clip_gradients: float  # largest global L2 norm of the gradient; below 0: no clipping
-    test_interval: int  # 0: never
-    test_initialization: bool
-    test_compute_loss: bool
-    display: int  # 0: never
-    average_loss: int
-    snapshot: int  # 0: none on the way
-    snapshot_prefix: str  # "" for the run's folder
-    snapshot_after_train: bool
-    hdf5: bool
-    gpu: bool
-    device_id: int
-    seed: int | None
-    weights: tuple[str, ...]
+    places: Mapping[str, Span] = dataclasses.field(default_factory=dict, compare=False)
+
+    @property
+    def hdf5(self) -> bool:
+        return self.message.snapshot_format == SolverParameter.HDF5
+
+    @property
+    def seed(self) -> int | None:
+        """random_seed, None where a fresh one is wanted."""
+        return self.message.random_seed if self.message.random_seed >= 0 else None
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return tuple(name for entry in self.message.weights for name in entry.split(",") if name)
+
+    @property
+    def counts_epochs(self) -> bool:
+        return any(_given(self.message, name) for name in EPOCHS.values())
+
+    def refusal(self, message: str, field: str, help: str = "") -> NktcError:
+        """An error that blames a field of the solver."""
+        return NktcError(message, at=self.places.get(field), help=help, code="solver")
+
+    def in_iterations(self, an_epoch: float) -> Settings:
+        """With every field that counts epochs brought to iterations, `an_epoch` of them in one, at least 1."""
+        message = SolverParameter()
+        message.CopyFrom(self.message)
+        for name, epochs in EPOCHS.items():
+            if name == "stepvalue" and message.stepvalue_epoch:
+                message.stepvalue.extend(max(1, round(value * an_epoch)) for value in message.stepvalue_epoch)
+            elif name != "stepvalue" and message.HasField(epochs):  # type: ignore[arg-type]
+                value = getattr(message, epochs)
+                setattr(message, name, max(1, round(value * an_epoch)) if value else 0)
+            message.ClearField(epochs)  # type: ignore[arg-type]
+        return replace(self, message=message)
 
 
 @coded("solver")
@@ -81,18 +132,22 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     if reader.is_net(tree):
         help = 'write a solver that names it: net: "FILE"'
         raise NktcError(f"{path} is a net, not a solver", help=help, code="wrong-file")
-    tree = reader.upgrade_solver(replace(tree, fields=tuple(map(_plain, tree.fields))))
+    tree = _today(tree)
     message = text.bind(tree, SolverParameter)
     places = {field.name: field.extent() for field in tree.fields}
     for override in overrides:
-        key, at = _override(message, override)
-        places[key] = at
+        _override(message, override, places)
     return _Reading(message, tree, Path(path), places).settings()
 
 
-def _override(message: SolverParameter, override: str) -> tuple[str, Span]:
-    """Set one field from `key=value`; several values of a repeated field are separated by commas. Gives the field, and
-    its place for what is found out later."""
+def _today(solver: Tree) -> Tree:
+    """A solver in today's spelling, with the blocks of its nets in place."""
+    return reader.upgrade_solver(replace(solver, fields=tuple(map(_plain, solver.fields))))
+
+
+def _override(message: SolverParameter, override: str, places: dict[str, Span]) -> None:
+    """Set one field from `key=value`; several values of a repeated field are separated by commas. What says the same
+    in epochs, or in iterations, is forgotten. `places` learns where the field was set."""
     key, equals, value = override.partition("=")
     source = Source("--set", override)
     fields = SolverParameter.DESCRIPTOR.fields_by_name
@@ -103,17 +158,21 @@ def _override(message: SolverParameter, override: str) -> tuple[str, Span]:
         help = near(key, fields)
         raise NktcError(f'unknown solver field "{key}"', at=at, help=help, code="unknown-field")
     field = fields[key]
+    repeated = has_label(field, "repeated") and field.type != field.TYPE_MESSAGE
     if field.type == field.TYPE_STRING and not value.startswith(('"', "'")):
-        value = f'"{value}"'
+        parts = value.split(",") if repeated else [value]
+        value = ",".join(json.dumps(part, ensure_ascii=False) for part in parts)
     # The text up to the value is as long as the key and one character, so columns are those the user typed.
     if field.type == field.TYPE_MESSAGE:
         written = f"{key} {value}"
     else:
-        written = f"{key}:[{value}]" if "," in value and has_label(field, "repeated") else f"{key}:{value}"
-    new = text.bind(text.parse(Source("--set", written)), SolverParameter)
-    message.ClearField(key)  # type: ignore[arg-type]
-    message.MergeFrom(new)
-    return key, Span(source, 1, 1, len(override))
+        written = f"{key}:[{value}]" if repeated and "," in value else f"{key}:{value}"
+    tree = _today(text.parse(Source("--set", written)))
+    for name in dict.fromkeys(field.name for field in tree.fields):
+        for other in (name, *(b if name == a else a for a, b in EPOCHS.items() if name in (a, b))):
+            message.ClearField(other)  # type: ignore[arg-type]
+        places[name] = Span(source, 1, 1, len(override))
+    message.MergeFrom(text.bind(tree, SolverParameter))
 
 
 @dataclass
@@ -133,39 +192,7 @@ class _Reading:
         tests = self._test_nets()
         raise_all(self.errors)
         assert train is not None
-        return Settings(
-            name=self.path.stem,
-            train_net=train,
-            level=_level(s.train_state),
-            stages=tuple(s.train_state.stage),
-            test_nets=tests,
-            message=s,
-            max_iter=s.max_iter,
-            iter_size=s.iter_size,
-            base_lr=s.base_lr,
-            lr_policy=s.lr_policy,
-            gamma=s.gamma,
-            power=s.power,
-            stepsize=s.stepsize,
-            stepvalue=tuple(s.stepvalue),
-            momentum=s.momentum,
-            weight_decay=s.weight_decay,
-            regularization=s.regularization_type,
-            clip_gradients=s.clip_gradients,
-            test_interval=s.test_interval if tests else 0,
-            test_initialization=s.test_initialization,
-            test_compute_loss=s.test_compute_loss,
-            display=s.display,
-            average_loss=s.average_loss,
-            snapshot=s.snapshot,
-            snapshot_prefix=s.snapshot_prefix,
-            snapshot_after_train=s.snapshot_after_train,
-            hdf5=s.snapshot_format == SolverParameter.HDF5,
-            gpu=s.solver_mode == SolverParameter.GPU,
-            device_id=s.device_id,
-            seed=s.random_seed if s.random_seed >= 0 else None,
-            weights=tuple(name for entry in s.weights for name in entry.split(",") if name),
-        )
+        return Settings(self.path.stem, train, _level(s.train_state), tuple(s.train_state.stage), tests, s, self.places)
 
     def _refuse(self, message: str, field: str, help: str = "") -> None:
         at = self.places.get(field) or Span(self.tree.span.source, 1, 1)
@@ -174,37 +201,60 @@ class _Reading:
     def _check(self) -> None:
         s = self.message
         if s.type not in SOLVERS:
-            help = 'set type: "SGD"; of Caffe\'s other solvers this version has none'
-            self._refuse(f'solver type "{s.type}" is not one of {", ".join(SOLVERS)}', "type", help)
+            help = near(s.type, SOLVERS) or f"the types are {', '.join(SOLVERS)}"
+            self._refuse(f'unknown solver type "{s.type}"', "type", help)
+        self._check_policy()
+        if not s.HasField("base_lr"):
+            self._refuse("the solver has no base_lr", "base_lr", "add base_lr: 0.01")
+        if s.max_iter < 1 and not s.max_epoch > 0:
+            name = "max_epoch" if s.HasField("max_epoch") else "max_iter"
+            problem = f"{name} is {getattr(s, name):g}" if _given(s, name) else "the solver has no max_iter"
+            self._refuse(problem, name, "add max_iter: 4000, or give --max-iter")
+        if s.regularization_type not in ("L1", "L2"):
+            help = "the regularizations are L1 and L2"
+            self._refuse(f'unknown regularization_type "{s.regularization_type}"', "regularization_type", help)
+        if s.larc_policy not in ("clip", "scale"):
+            self._refuse(f'unknown larc_policy "{s.larc_policy}"', "larc_policy", "clip or scale")
+        self._check_ranges()
+        if s.type in NO_MOMENTUM and s.momentum:
+            self._refuse(f"{s.type} has no momentum, and momentum is {s.momentum:g}", "momentum", "remove momentum")
+        for one, other in EPOCHS.items():
+            if _given(s, one) and _given(s, other):
+                self._refuse(f"{one} and {other} are both given", other, "keep one of them")
+        if s.speed not in ("auto", "exact"):
+            for name in s.speed.split(","):
+                if name not in SPEEDS:
+                    help = near(name, (*SPEEDS, "auto", "exact")) or f"auto, exact, or a list of {', '.join(SPEEDS)}"
+                    self._refuse(f'unknown speed "{name}"', "speed", help)
+
+    def _check_policy(self) -> None:
+        s = self.message
         if s.lr_policy not in POLICIES:
             help = near(s.lr_policy, POLICIES) or f"the policies are {', '.join(POLICIES)}"
             problem = f'unknown lr_policy "{s.lr_policy}"' if s.lr_policy else "the solver has no lr_policy"
             self._refuse(problem, "lr_policy", help)
-        for field in POLICIES.get(s.lr_policy, ()):
-            given = len(s.stepvalue) > 0 if field == "stepvalue" else s.HasField(field)  # type: ignore[arg-type]
-            if not given:
-                self._refuse(f'lr_policy "{s.lr_policy}" needs {field}', "lr_policy", f"add {field}")
-        if not s.HasField("base_lr"):
-            self._refuse("the solver has no base_lr", "base_lr", "add base_lr: 0.01")
-        if s.max_iter < 1:
-            self._refuse("the solver has no max_iter", "max_iter", "add max_iter: 4000, or give --max-iter")
-        if s.regularization_type not in ("L1", "L2"):
-            help = "the regularizations are L1 and L2"
-            self._refuse(f'unknown regularization_type "{s.regularization_type}"', "regularization_type", help)
-        for field in ("base_lr", "gamma", "power", "momentum", "weight_decay", "clip_gradients"):
-            if not math.isfinite(getattr(s, field)):
-                self._refuse(f"{field} is {getattr(s, field)}", field, "give a number")
-        for field in ("momentum", "weight_decay", "gamma", "base_lr"):
-            if getattr(s, field) < 0:
-                self._refuse(f"{field} is {getattr(s, field):g}", field, "it starts at 0")
-        least = {"iter_size": 1, "average_loss": 1, "test_interval": 0, "display": 0, "snapshot": 0}
-        least |= {"stepsize": 1} if s.lr_policy in ("step", "sigmoid") and s.HasField("stepsize") else {}
-        for field, minimum in least.items():
-            if getattr(s, field) < minimum:
-                self._refuse(f"{field} is {getattr(s, field)}", field, f"it starts at {minimum}")
-        for field in ("debug_info", "snapshot_diff"):
-            if getattr(s, field):
-                self._refuse(f"{field} is not available in this version", field, f"remove {field}")
+        for name in POLICIES.get(s.lr_policy, ()):
+            if not _given(s, name) and not _given(s, EPOCHS.get(name, name)):
+                self._refuse(f'lr_policy "{s.lr_policy}" needs {name}', "lr_policy", f"add {name}")
+
+    def _check_ranges(self) -> None:
+        s = self.message
+        for number in (f for f in SolverParameter.DESCRIPTOR.fields if f.type == f.TYPE_FLOAT):
+            given = getattr(s, number.name)
+            for value in given if has_label(number, "repeated") else [given]:
+                if not math.isfinite(value):
+                    self._refuse(f"{number.name} is {value}", number.name, "give a number")
+        least = LEAST | ({"stepsize": 1} if s.lr_policy == "step" and s.HasField("stepsize") else {})
+        for name, minimum in least.items():
+            if getattr(s, name) < minimum:
+                self._refuse(f"{name} is {getattr(s, name):g}", name, f"it starts at {minimum}")
+        shares = BELOW_1 | dict.fromkeys(DECAYS.get(s.type, ()), f"a share that {s.type} keeps")
+        for name, what in shares.items():
+            if getattr(s, name) >= 1:
+                self._refuse(f"{name} is {getattr(s, name):g}", name, f"it is {what}: from 0 to below 1")
+        if list(s.stepvalue) != sorted(s.stepvalue) or list(s.stepvalue_epoch) != sorted(s.stepvalue_epoch):
+            name = "stepvalue_epoch" if s.stepvalue_epoch else "stepvalue"
+            self._refuse(f"{name} falls", name, "write the values in rising order")
 
     def _train_net(self) -> NetFile | None:
         s = self.message
@@ -224,11 +274,13 @@ class _Reading:
         s = self.message
         named = [("test_net_param", i) for i in range(len(s.test_net_param))]
         named += [("test_net", i) for i in range(len(s.test_net))]
-        rest = len(s.test_iter) - len(named)
+        # Without test_iter a whole-set test has one net: its own, or the one that is trained.
+        counts = list(s.test_iter) or [1] * (max(1, len(named)) if s.test_all else 0)
+        rest = len(counts) - len(named)
         generic = "net_param" if s.HasField("net_param") else "net"
         if s.HasField("net_param") or s.net:
             named += [(generic, 0)] * max(0, rest)
-            rest = len(s.test_iter) - len(named)
+            rest = len(counts) - len(named)
         if rest:
             problem = f"the solver has {len(s.test_iter)} test_iter for {len(named)} test nets"
             self._refuse(problem, "test_iter" if s.test_iter else "test_net", "give one test_iter a test net")
@@ -236,16 +288,21 @@ class _Reading:
         if len(s.test_state) not in (0, len(named)):
             self._refuse(f"the solver has {len(s.test_state)} test_state for {len(named)} test nets", "test_state")
             return ()
-        if named and s.test_interval == 0:
+        if named and s.test_interval == 0 and not s.test_epoch:
             self._refuse("the solver has a test net and no test_interval", "test_iter", "add test_interval: 500")
+        for wanted in ("early_stop_tests", "snapshot_best", "metric"):
+            if getattr(s, wanted) and not named:
+                self._refuse(f"{wanted} needs a test net", wanted, "add test_iter and test_interval")
+        if s.lr_policy == "plateau" and not named:
+            self._refuse("plateau needs a test net", "lr_policy", "add test_iter and test_interval")
         found = []
         for i, (field, index) in enumerate(named):
             state = s.test_state[i] if s.test_state else NetState()
             net = self._net(field, index)
-            if s.test_iter[i] < 1:
-                self._refuse(f"test_iter is {s.test_iter[i]}", "test_iter", "it starts at 1")
+            if counts[i] < 1:
+                self._refuse(f"test_iter is {counts[i]}", "test_iter", "it starts at 1")
             if net:
-                found.append(TestNet(net, s.test_iter[i], _level(state), tuple(state.stage)))
+                found.append(TestNet(net, 0 if s.test_all else counts[i], _level(state), tuple(state.stage)))
         return tuple(found)
 
     def _net(self, field: str, index: int) -> NetFile | None:
@@ -270,6 +327,13 @@ class _Reading:
             if not any(str(error) == str(other) for other in self.errors):
                 self.errors.append(error)
             return None
+
+
+def _given(s: SolverParameter, name: str) -> bool:
+    """Whether the solver says a field, repeated ones too."""
+    if name.startswith("stepvalue"):
+        return len(getattr(s, name)) > 0
+    return s.HasField(name)  # type: ignore[arg-type]
 
 
 def _level(state: NetState) -> int | None:

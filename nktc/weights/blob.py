@@ -1,18 +1,45 @@
-"""Array to BlobProto, and into another shape."""
+"""Arrays as BlobProtos on the wire, written without a copy of their numbers; and arrays in another shape."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
-from nktc.schema import BlobProto
+from nktc.errors import NktcError
+from nktc.files import atomic
+from nktc.schema import BlobProto, BlobShape
+
+Part = bytes | memoryview
+MOST = 2**31 - 1  # bytes of a message that protobuf reads
 
 
 def blob(values: np.ndarray) -> BlobProto:
     """The message of an array, single precision."""
-    message = BlobProto()
-    message.shape.dim.extend(values.shape)
-    message.data.extend(np.asarray(values, np.float32).ravel())
-    return message
+    return BlobProto.FromString(b"".join(packed(values)))
+
+
+def packed(values: np.ndarray, diff: np.ndarray | None = None) -> list[Part]:
+    """A BlobProto with these numbers, f32, and with `diff`, which has as many."""
+    shape = BlobShape(dim=values.shape).SerializeToString()
+    parts = _numbers(BlobProto.DATA_FIELD_NUMBER, values)
+    if diff is not None:
+        parts += _numbers(BlobProto.DIFF_FIELD_NUMBER, diff)
+    return [*parts, *field(BlobProto.SHAPE_FIELD_NUMBER, [shape])]
+
+
+def field(number: int, parts: Sequence[Part]) -> list[Part]:
+    """A field of a message that holds a message, text or packed numbers."""
+    return [_varint(number << 3 | 2) + _varint(_size(parts)), *parts]
+
+
+def write(path: Path, parts: Sequence[Part]) -> None:
+    """Write a message atomically. Raises NktcError where it is larger than any protobuf reader takes."""
+    if _size(parts) > MOST:
+        raise NktcError(f"{path} would have more than 2 GB, which protobuf cannot read", help="snapshot_format: HDF5")
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.writelines(parts)
 
 
 def fit(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -20,6 +47,23 @@ def fit(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     if tuple(d for d in _stripped(values.shape)) != _stripped(shape):
         return None
     return values.reshape(shape)
+
+
+def _numbers(number: int, values: np.ndarray) -> list[Part]:
+    return field(number, [np.ascontiguousarray(values, "<f4").data]) if values.size else []
+
+
+def _size(parts: Sequence[Part]) -> int:
+    return sum(memoryview(part).nbytes for part in parts)
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first; all but the last byte have the eighth."""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
 
 
 def _stripped(shape: tuple[int, ...]) -> tuple[int, ...]:

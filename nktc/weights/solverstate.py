@@ -12,10 +12,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from nktc.errors import NktcError
-from nktc.files import read_bytes, write_bytes
+from nktc.files import atomic, read_bytes
 from nktc.ir import array
 from nktc.schema import SolverState
-from nktc.weights.blob import blob
+from nktc.weights.blob import Part, field, packed, write
 from nktc.weights.caffemodel import HDF5_MAGIC
 
 
@@ -38,6 +38,7 @@ def read_state(path: str | Path) -> State:
     message = SolverState()
     try:
         message.ParseFromString(data)
+        del data  # of a large net there is one copy too many
         if not message.HasField("iter"):
             raise NktcError("it has no iteration")
         history = tuple(array(b) for b in message.history)
@@ -53,15 +54,18 @@ def save_state(path: str | Path, state: State) -> None:
         _write_hdf5(Path(path), state)
         return
     message = SolverState(iter=state.iteration, learned_net=state.learned_net, current_step=state.current_step)
-    message.history.extend(blob(values) for values in state.history)
-    write_bytes(path, message.SerializeToString())
+    parts: list[Part] = [message.SerializeToString()]
+    for values in state.history:
+        parts += field(SolverState.HISTORY_FIELD_NUMBER, packed(values))
+    write(Path(path), parts)
 
 
 def learned_net(state: State, path: str | Path) -> Path:
-    """The weights file a state names: as written, or of that name beside the state."""
+    """The weights file a state names: of that name beside the state, or as written."""
     named = Path(state.learned_net)
+    # Beside it first: the folder may have been moved, and another may lie where it was.
     beside = Path(path).parent / named.name
-    return named if named.exists() or not beside.exists() else beside
+    return beside if beside.exists() else named
 
 
 def _read_hdf5(path: Path) -> State:
@@ -90,4 +94,5 @@ def _write_hdf5(path: Path, state: State) -> None:
             group = file.require_group("history")
             for index, values in enumerate(state.history):
                 group.create_dataset(str(index), data=values)
-        write_bytes(path, memory.getvalue())
+        with atomic(path) as temporary:
+            temporary.write_bytes(memory.getbuffer())

@@ -207,6 +207,46 @@ def test_shared_weights_are_stored_with_every_sharer_and_read_once(read, tmp_pat
     assert list(found.arrays) == ["a.weight", "a.bias"]
 
 
+@pytest.mark.parametrize("bias", ["", 'param { name: "b" }'], ids=["weight", "all"])
+def test_hdf5_has_shared_weights_with_their_owner_alone(bias: str, read, tmp_path: Path) -> None:
+    layer = """
+        layer {{ name: "{0}" type: "InnerProduct" bottom: "{1}" top: "{0}" inner_product_param {{ num_output: 4 }}
+                 param {{ name: "w" }} {2} }}
+    """
+    first = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 } } }'
+    graph = read(first + layer.format("a", "x", bias) + layer.format("c", "a", bias))
+    arrays, path = random_arrays(graph), tmp_path / "w.h5"
+    diffs = {"a.weight": np.ones((4, 4), np.float32)}
+    weights.save(path, graph, arrays, diffs)
+    with h5py.File(path) as file:
+        assert list(file["data/c"]) == ([] if bias else ["1"])
+        assert list(file["diff/c"]) == ["0", "1"]  # Caffe has these for all
+        assert (file["diff/c/0"][()] == 1).all()
+        assert not file["diff/a/1"][()].any()
+    found, match = weights.attach(graph, path)
+    assert match.missing == ()
+    assert {name: array.tobytes() for name, array in found.arrays.items()} == {
+        name: array.tobytes() for name, array in arrays.items()
+    }
+    with h5py.File(path, "a") as file:
+        del file["data/a/0"]
+    with pytest.raises(NktcError, match=r"w\.h5 lacks weight 0"):
+        weights.attach(graph, path)
+
+
+def test_a_binary_file_that_protobuf_could_not_read_is_not_written(read, tmp_path: Path) -> None:
+    graph = read("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 16384 } } }
+        layer { name: "a" type: "InnerProduct" bottom: "x" top: "a"
+                inner_product_param { num_output: 32768 bias_term: false } }
+    """)
+    with pytest.raises(NktcError) as caught:
+        weights.save(tmp_path / "w", graph, {"a.weight": np.zeros((32768, 16384), np.float32)})  # 2 GiB, untouched
+    assert caught.value.message == f"{tmp_path}/w would have more than 2 GB, which protobuf cannot read"
+    assert caught.value.help == "snapshot_format: HDF5"
+    assert not list(tmp_path.iterdir())
+
+
 # Old files.
 
 
