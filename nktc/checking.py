@@ -162,6 +162,11 @@ def _build_all(
     for one, refusal in failed:
         if solver or not built or not _is_no_phase(one, refusal):
             errors.update((str(single), single) for single in split(refusal))
+    if solver and not errors:
+        try:
+            train.check([one.graph for one in built], settings)
+        except NktcError as error:
+            errors["solver"] = error
     if built and not errors and not any(len(one.graph) for one in built):
         help = "a net is a list of layer { ... }"
         errors["none"] = NktcError(f"{file} has no layers", help=help, code="no-layers")

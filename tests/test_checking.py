@@ -156,6 +156,17 @@ def test_a_mistake_in_a_solvers_net_is_told_in_the_net(file):
     assert str(report).endswith('help: did you mean "InnerProduct"?')
 
 
+def test_what_a_solver_says_of_its_nets_by_name_is_checked(file):
+    file(NET)
+    rule = 'net: "net.prototxt"\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 10\n'
+    frozen = checking.check(file(rule + 'freeze: "j*"\n', "solver.prototxt"))
+    assert str(frozen).startswith('solver.prototxt:5:1: error: freeze "j*" names no layer with weights  [solver]\n')
+    watched = 'test_iter: 1\ntest_interval: 5\nmetric: "lss"\n'
+    report = checking.check(file(rule + watched, "solver.prototxt"))
+    assert str(report).startswith('solver.prototxt:7:1: error: the test net gives no number "lss"  [solver]\n')
+    assert checking.check(file(rule + watched.replace("lss", "loss") + 'freeze: "i"\n', "solver.prototxt")).well
+
+
 def test_a_net_of_one_phase_alone_is_well(file):
     report = checking.check(file(NET.replace("}\n", "include { phase: TRAIN } }\n")))
     assert str(report) == "net.prototxt: ok: TRAIN 2 layers, TEST 0 layers, 16 weights"

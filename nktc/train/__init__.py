@@ -3,6 +3,7 @@
 from nktc.train.evaluate import evaluate
 from nktc.train.events import Ended, Event, Hook, Said, Saved, Started, Stepped, Tested, Testing
 from nktc.train.feeding import Feeding, open_feeding
+from nktc.train.freezing import check
 from nktc.train.interrupts import EFFECTS, Effects
 from nktc.train.launch import Options, Outcome, launch
 from nktc.train.score import score
@@ -31,6 +32,7 @@ __all__ = [
     "Tested",
     "Testing",
     "Timing",
+    "check",
     "evaluate",
     "launch",
     "open_feeding",

@@ -1,12 +1,23 @@
-"""Weights that do not learn, by the names of their layers."""
+"""What a solver says of its nets by name: weights that do not learn, and the metric."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from nktc.errors import near
-from nktc.ir import Graph, rewrite
+from nktc.ir import Graph, Phase, rewrite
 from nktc.train.settings import Settings
+from nktc.train.watch import watch
+
+
+def check(graphs: Sequence[Graph], settings: Settings) -> None:
+    """Raise located NktcErrors for what a solver says of its nets and they do not have: what `freeze` and `metric`
+    name. `graphs` are some of its nets, in the order of the solver."""
+    for graph in graphs:
+        if graph.phase is Phase.TRAIN:
+            freeze(settings, graph)
+    watch(settings, [graph for graph in graphs if graph.phase is Phase.TEST])
 
 
 def freeze(settings: Settings, graph: Graph) -> Graph:

@@ -10,8 +10,8 @@ import torch
 
 LONG = 20.0  # seconds: a run that is shorter gains nothing from a trial
 COMPILED = 900.0  # seconds: a run that is shorter may not earn back the time that compiling takes
-TRIAL = 0.5  # seconds of steps in one turn of a candidate
-LEAST = 3  # steps in one turn
+TRIAL = 1.0  # seconds of steps in one turn of a candidate
+LEAST = 5  # steps in one turn
 
 
 @dataclass(frozen=True)

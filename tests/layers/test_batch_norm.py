@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nktc.ir import Phase
-from nktc.layers import BatchNorm
+from nktc.layers import BatchNorm, batch_norm
 
 
 def state(channels: int, count: float = 0.0) -> dict[str, Tensor]:
@@ -47,6 +48,32 @@ def test_a_training_step_normalises_by_the_batch_and_adds_it_to_the_sums(shape: 
     torch.testing.assert_close(held["mean"], 0.9 * before["mean"] + mean)
     torch.testing.assert_close(held["variance"], 0.9 * before["variance"] + unbiased)
     torch.testing.assert_close(held["count"], 0.9 * before["count"] + 1)
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
+@pytest.mark.parametrize("shape", [(6, 3, 8, 7), (6, 3, 9), (2, 3, 4, 3, 2)])
+def test_either_layout_gives_torchs_values_and_gradients(
+    shape: tuple[int, ...], scaled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Channels outermost are added up in another way, a few items at a time."""
+    monkeypatch.setattr(batch_norm, "PART", 4 * 3 * 8 * 7)
+    factors = {"weight": torch.randn(3, requires_grad=True), "bias": torch.randn(3, requires_grad=True)}
+    weights = factors if scaled else {}
+    outermost = 3 * torch.randn(shape) + 5
+    innermost = outermost.movedim(1, -1).contiguous().movedim(-1, 1)
+    direction = torch.randn(shape)
+    assert batch_norm.ChannelsOutermost.pays(outermost)
+    assert not batch_norm.ChannelsOutermost.pays(innermost)
+    for x in (outermost.requires_grad_(), innermost.requires_grad_()):
+        held, mean, variance = state(3), torch.zeros(3), torch.zeros(3)
+        before = held["variance"].clone()
+        y = BatchNorm(stored=False, keep=0.9).forward(x, **held, **weights)
+        expected = F.batch_norm(x, mean, variance, **weights, training=True, momentum=1)
+        wanted = [x, *weights.values()]
+        torch.testing.assert_close(y, expected)
+        torch.testing.assert_close(held["variance"], 0.9 * before + variance)
+        found, expected = (torch.autograd.grad(one, wanted, direction) for one in (y, expected))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_single_value_a_channel_is_its_own_mean() -> None:

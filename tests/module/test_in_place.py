@@ -126,6 +126,26 @@ def test_a_relu_overwrites_what_nobody_else_wants(
     assert overwritten == [True, True]
 
 
+def test_a_sum_overwrites_its_first_input(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    overwritten = []
+    in_place = layers.Eltwise.forward_in_place
+
+    def spy(layer: layers.Eltwise, *inputs: Tensor) -> Tensor:
+        y = in_place(layer, *inputs)
+        overwritten.append(y.data_ptr() == inputs[0].data_ptr())
+        return y
+
+    monkeypatch.setattr(layers.Eltwise, "forward_in_place", spy)
+    residual = 'layer { name: "e" type: "Eltwise" bottom: "n" bottom: "d" bottom: "d" top: "e" }'
+    text = START + CONVOLUTION + CONVOLUTION.replace('"c"', '"d"') + NORM + residual + RELU % "e"
+    graph = read(text, Phase.TRAIN)
+    same_one_by_one(graph)
+    assert overwritten == [True, True]
+    with torch.autocast("cpu", torch.bfloat16):  # what it would overwrite cannot hold the sum
+        halves, whole = torch.ones(2, dtype=torch.bfloat16), torch.full((2,), 1e-3)
+        assert layers.Eltwise().forward_in_place(halves, whole).tolist() == pytest.approx([1.001] * 2)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -138,9 +158,14 @@ def test_a_relu_overwrites_what_nobody_else_wants(
         'layer { name: "s" type: "Slice" bottom: "x" top: "a" top: "b" slice_param { slice_point: 1 } }' + RELU % "a",
         'layer { name: "e" type: "Eltwise" bottom: "x" bottom: "x" top: "e"'
         " eltwise_param { operation: PROD stable_prod_grad: false } }" + RELU % "e",
+        CONVOLUTION + 'layer { name: "e" type: "Eltwise" bottom: "c" bottom: "c" top: "e" }',
+        CONVOLUTION
+        + CONVOLUTION.replace('"c"', '"d"')
+        + 'layer { name: "e" type: "Eltwise" bottom: "c" bottom: "d" top: "e" eltwise_param { coeff: 1 coeff: 2 } }',
     ],
-    ids=["fed", "read twice", "a loss", "TanH", "Flatten", "Split", "Slice", "PROD"],
+    ids=["fed", "read twice", "a loss", "TanH", "Flatten", "Split", "Slice", "PROD", "a sum", "another sum"],
 )
 def test_it_overwrites_nothing_that_is_wanted(read: Read, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(layers.ReLU, "forward_in_place")
+    monkeypatch.delattr(layers.Eltwise, "forward_in_place")
     same_one_by_one(read(START + text, Phase.TRAIN))
