@@ -56,7 +56,7 @@ def test_either_layout_gives_torchs_values_and_gradients(
     shape: tuple[int, ...], scaled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Channels outermost are added up in another way, a few items at a time."""
-    monkeypatch.setattr(batch_norm, "PART", 4 * 3 * 8 * 7)
+    monkeypatch.setattr(batch_norm, "PART", 70)
     factors = {"weight": torch.randn(3, requires_grad=True), "bias": torch.randn(3, requires_grad=True)}
     weights = factors if scaled else {}
     outermost = 3 * torch.randn(shape) + 5
