@@ -4,7 +4,7 @@
     .venv/bin/python tools/bench/train.py --net all [--precision bf16] [--compile] [--device cuda]
     .venv/bin/python tools/bench/train.py --net alexnet --memory
 
-Rows alternate, a few steps each, in an order that rotates from round to round; nktc's are divided by others of the same
+Rows alternate, a few steps each, in an order drawn anew for each round; nktc's are divided by others of the same
 round, and the minimum, median and maximum of these ratios are printed. All rows train on one random batch and start
 from the same weights, and the bench stops where their first losses differ. With --memory each row has a process of
 its own, and what it takes beyond imports and data is printed: resident memory on the CPU, torch's on a GPU.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -228,8 +229,8 @@ def compare(bench: Bench, args: argparse.Namespace) -> None:
     clock = time.process_time if args.cpu_time else time.perf_counter
     found: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(args.rounds):
-        order = list(steps)[turn % len(steps) :] + list(steps)[: turn % len(steps)]
-        for name in order:
+        # No row always runs after the same other, whose memory and cache it would get.
+        for name in random.Random(turn).sample(list(steps), len(steps)):
             found[name].append(timed(steps[name], count, bench.device, clock))
     batch = bench.images.shape[0]
     best = min((name for name in found if name.startswith("by hand")), key=lambda name: statistics.median(found[name]))
