@@ -200,8 +200,14 @@ class ChannelsInnermost(torch.autograd.Function):
                 return F.max_pool2d(innermost, kernel, stride, pad, ceil_mode=ceil, return_indices=True)
             return (F.avg_pool2d(innermost, kernel, stride, pad, ceil),)
 
-        made = [[y.contiguous() for y in pool(part)] for part in x.split(max(1, PART // max(1, x[:1].numel())))]
-        y, *places = map(torch.cat, zip(*made, strict=True))
+        made: list[Tensor] = []
+        size = max(1, PART // max(1, x[:1].numel()))
+        for start in range(0, max(1, len(x)), size):
+            found = pool(x[start : start + size])
+            made = made or [part.new_empty(len(x), *part.shape[1:]) for part in found]
+            for whole, part in zip(made, found, strict=True):
+                whole[start : start + size] = part
+        y, *places = made
         ctx.save_for_backward(*places)
         ctx.shape, ctx.settings = x.shape, (largest, kernel, stride, pad, ceil)
         return y

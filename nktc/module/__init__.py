@@ -5,7 +5,19 @@ the text of a file that computes the same without nktc.
 """
 
 from nktc.module.device import choose, why_no_gpu
+from nktc.module.memory import SMALLER, give_back, keep_freed, out_of_memory
 from nktc.module.net import Net, compile
 from nktc.module.source import Source, source
 
-__all__ = ["Net", "Source", "choose", "compile", "source", "why_no_gpu"]
+__all__ = [
+    "SMALLER",
+    "Net",
+    "Source",
+    "choose",
+    "compile",
+    "give_back",
+    "keep_freed",
+    "out_of_memory",
+    "source",
+    "why_no_gpu",
+]

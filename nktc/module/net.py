@@ -19,6 +19,7 @@ from nktc.errors import NktcError
 from nktc.ir import Graph, Node, Parameter, Shape, infer, rewrite, times
 from nktc.layers import Accuracy, ArgMax, Eltwise, Pooling, Reduction, ReLU, Softmax, fill
 from nktc.module.in_place import overwriting
+from nktc.module.memory import SMALLER, out_of_memory
 
 _HALVES = (torch.bfloat16, torch.float16)
 _WIDE = (Accuracy, ArgMax, Reduction, Softmax)
@@ -233,8 +234,10 @@ def _wide(node: Node) -> bool:
 
 
 def _outside(node: Node, error: Exception) -> Exception:
-    """What to raise for an error of torch: the node's place where a label or an index in the data names nothing, else
-    the error itself."""
+    """What to raise for an error of torch: the node's place where a label or an index in the data names nothing, or
+    memory has run out, else the error itself."""
+    if out_of_memory(error):
+        return NktcError(f'no memory is left for {node.type} "{node.name}"', at=node.at, help=SMALLER)
     said = str(error).partition("\n")[0].removesuffix(".")
     if "out of bounds" not in said and "out of range in self" not in said:
         return error

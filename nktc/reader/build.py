@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from nktc.errors import MOST, LayerError, NktcError, Note, Span, coded, in_order, near, raise_all
 from nktc.files import read_bytes
@@ -302,10 +302,14 @@ class _Builder:
 
 def _refuse_ours(message: LayerParameter, kind: type[Layer]) -> None:
     """Refuse settings of nktc's that the type does not read. Caffe's are passed over, as Caffe does."""
-    for given, _ in message.ListFields():
+    for given, value in message.ListFields():
         if given.number >= OURS and given.name not in kind.param:
             takers = sorted(name for name, one in catalogue().items() if given.name in one.param)
             raise LayerError(f"takes no {given.name}", field=given.name, help=f"it is for {', '.join(takers)}")
+        if isinstance(value, Message) and given.name not in kind.param:
+            for inner, _ in value.ListFields():
+                if inner.number >= OURS:
+                    raise LayerError(f"takes no {inner.name}", field=f"{given.name}.{inner.name}", help="leave it out")
 
 
 def _versions(layers: Sequence[LayerParameter]) -> list[list[str]]:

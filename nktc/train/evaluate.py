@@ -27,7 +27,7 @@ def evaluate(
 
     0 iterations take every record once, whatever the batch: the last one is cut, and a batch counts for the records it
     has. What has an axis for the records of a batch is averaged place by place, as Caffe does. The ranks share the
-    batches out, and all get the same result. Raises what `check_whole` raises.
+    batches out, call `stop` equally often, and all get the same result. Raises what `check_whole` raises.
     """
     graph, records, size = objective.net.graph, iterations, 1
     if not iterations:
@@ -37,9 +37,13 @@ def evaluate(
     # Sums and how many batches are in them: a batch that is cut lacks the last places.
     sums = {name: torch.zeros(2, *shape, dtype=torch.float64, device=feeding.device) for name, shape in shapes.items()}
     batches = feeding.ahead(0)
-    for k in range(ranks.rank, math.ceil(records / size), ranks.size):
-        if stop():
+    turns = math.ceil(records / size)
+    for first in range(0, turns, ranks.size):
+        if stop():  # all ranks ask, also one for which the last turn has no batch
             return None
+        k = first + ranks.rank
+        if k >= turns:
+            break
         rows = min(size, records - k * size)
         inputs = next(batches)
         loss, outputs = objective(*(tuple(x[:rows] for x in inputs) if rows < size else inputs))

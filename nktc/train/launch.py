@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from nktc.train.events import Hook
 from nktc.train.feeding import Feeding, open_feeding
 from nktc.train.folder import describe_run
 from nktc.train.interrupts import Effects, interrupts
-from nktc.train.loggers import About, open_logger
+from nktc.train.loggers import About, find_logger
 from nktc.train.ranks import Ranks
 from nktc.train.settings import Settings
 from nktc.train.settings import read as read_settings
@@ -91,12 +91,15 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
         if why:
             console.print(f"solver_mode is GPU, but {why}: training on the CPU", style="yellow", **PLAIN)
         group.place(device)
+        if device.type == "cpu":
+            module.keep_freed()
         if ranks.may_restart() and not options.run_dir:
             raise NktcError("a restart does not know where the run was", help="give --run-dir, or no --max-restarts")
         return _train(settings, options, console, device, group)
 
 
 def _train(settings: Settings, options: Options, console: Console, device: torch.device, group: Ranks) -> Outcome:
+    loggers = [find_logger(text) for text in options.loggers]
     snapshot, run_dir = _snapshot(settings, options, console, group)
     extra = checkpoint.read_extra(snapshot) if snapshot else None
     known = extra.facts if extra else {}
@@ -123,6 +126,9 @@ def _train(settings: Settings, options: Options, console: Console, device: torch
     )
     if settings.message.precision == SolverParameter.TF32 and device.type != "cuda":
         console.print("precision TF32 is plain FP32 on a CPU", style="yellow", **PLAIN)
+    if settings.message.precision == SolverParameter.BF16 and not precision.computes_bf16(device):
+        said = "this CPU has no instructions for BF16, so it trains many times slower than in FP32"
+        console.print(said, style="yellow", **PLAIN)
     chosen = known.get("speed") if settings.message.speed == "auto" else settings.message.speed
     solver.run_as(speed.parse(chosen) if chosen else try_out(solver, lambda said: console.print(said, **PLAIN)))
     _start_from(solver, settings, snapshot, options.weights, console)
@@ -147,7 +153,7 @@ def _train(settings: Settings, options: Options, console: Console, device: torch
             stand_in,
         )
     _warn(stand_in, console)
-    with _listening(run, settings, nets, solver, console, options), interrupts(solver, options.effects):
+    with _listening(run, settings, nets, solver, console, loggers), interrupts(solver, options.effects):
         solver.run()
     _warn(stand_in, console)
     return Outcome(run, solver.iteration, solver.stopping, " ".join(stand_in), group.rank)
@@ -258,7 +264,12 @@ def _start_from(
 
 @contextlib.contextmanager
 def _listening(
-    run: Run, settings: Settings, nets: _Nets, solver: Solver, console: Console, options: Options
+    run: Run,
+    settings: Settings,
+    nets: _Nets,
+    solver: Solver,
+    console: Console,
+    loggers: Sequence[Callable[[About], Hook]],
 ) -> Iterator[None]:
     """The solver's hooks, while it runs: the log, the journal, the progress bar and the loggers, on rank 0."""
     if solver.ranks.rank:
@@ -282,7 +293,7 @@ def _listening(
             progress.Progress(bar, settings, batch),
         ]
         about = About(run, settings, solver.net, tests, settings.message.display, batch, say)
-        listeners += [open_logger(text, about) for text in options.loggers]
+        listeners += [open(about) for open in loggers]
         solver.hooks = [*solver.hooks, *listeners]
         yield
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -12,10 +15,17 @@ START = 2.0**16  # the scale that adapting begins with
 GROWTH = 2000  # updates without an overflow after which the scale doubles
 
 
-def autocast(precision: int, device: torch.device) -> torch.autocast:
+def autocast(precision: int, device: torch.device) -> AbstractContextManager[object]:
     """The context that a forward runs in."""
     half = HALVES.get(precision)
-    return torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None)
+    return torch.autocast(device.type, dtype=half) if half else contextlib.nullcontext()
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for products and convolutions in BF16; other CPUs go value by value. True
+    where oneDNN, which knows, is not there."""
+    known = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return not known or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def set_tf32(precision: int) -> None:

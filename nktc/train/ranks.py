@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nktc.errors import NktcError
 from nktc.ir import Graph
+from nktc.layers import ArgMax
 from nktc.module import Net
 from nktc.train.events import Event, Testing
 
@@ -59,7 +60,7 @@ class Ranks:
         """Sum each tensor over all ranks, in place; every rank must call it with the same shapes."""
 
     def agree(self, stop: bool, snapshot: bool) -> tuple[bool, bool]:
-        """What any rank asks for, told to all at the same iteration; every rank must call it once an iteration."""
+        """What any rank asks for, told to all at the same iteration; every rank must call it, equally often."""
         return stop, snapshot
 
     def gather(self, thing: Any) -> list[Any]:
@@ -137,7 +138,7 @@ class Several(Ranks):
             tensor.copy_(part.view(tensor.shape))
 
     def agree(self, stop: bool, snapshot: bool) -> tuple[bool, bool]:
-        """As for one process, but an iteration late: the answer to what was asked in the call before, so that nobody
+        """As for one process, but a call late: the answer to what was asked in the call before, so that nobody
         waits for it."""
         orphaned = self._parent is not None and os.getppid() != int(self._parent)
         before, asked = self._asked, torch.tensor([stop or orphaned, snapshot], dtype=torch.uint8)
@@ -221,6 +222,8 @@ def reached(graph: Graph) -> set[str]:
     found: set[str] = set()
     wanted = {name for name, _ in graph.losses}
     for node in reversed(graph.nodes):
+        if isinstance(node.layer, ArgMax):  # has no gradient
+            continue
         if any(value.name in wanted for value in node.outputs):
             found.update(node.weights.values())
             goes_on = node.propagate or (True,) * len(node.inputs)

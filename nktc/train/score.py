@@ -35,6 +35,8 @@ def score(model: Path, files: Sequence[str], iterations: int | None, device: str
     if missing:
         raise NktcError(f"{' and '.join(files)} has no weights for {', '.join(missing)}")
     chosen, _ = module.choose(device, gpu_wanted=torch.cuda.is_available())
+    if chosen.type == "cpu":
+        module.keep_freed()
     feeding = open_feeding(graph, places, net_file.folder, seed=0, device=chosen)
     for stream in feeding.streams:
         if stream.stand_in:

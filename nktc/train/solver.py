@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nktc import weights
+from nktc import module, weights
 from nktc.errors import NktcError, Note
 from nktc.module import Net
 from nktc.schema import SolverParameter
@@ -75,6 +75,7 @@ class Solver:
         for old in ("step", "optimizer", "average"):
             vars(self).pop(old, None)
         gc.collect()  # what was before is free before new memory is asked for
+        module.give_back()
         s, net, self.speed = self.settings.message, self.net, speed
         layout = torch.channels_last if speed.channels_last else torch.contiguous_format
         net.to(memory_format=layout)  # type: ignore[call-overload]
@@ -117,6 +118,11 @@ class Solver:
                 loss, outputs = self.step(batches, rate, self.iteration)
             except Diverged as bad:
                 raise self.diverged(bad) from None
+            except RuntimeError as error:
+                if not module.out_of_memory(error):
+                    raise
+                said = f"no memory is left at iteration {self.iteration}"
+                raise self.failed(NktcError(said, help=module.SMALLER)) from None
             self.losses.append(loss)
             self.tell(Stepped(self.iteration, loss, outputs, rate))
             self.iteration += 1
@@ -188,8 +194,10 @@ class Solver:
         return Objective(net, self.settings, self.speed, self.device)
 
     def interrupted(self) -> bool:
-        """Whether a test under way is to be left; with several ranks all would have to leave it together."""
-        return self.stop_asked and self.ranks.size == 1
+        """Whether a test under way is to be left, by all ranks at the same batch."""
+        stop, snapshot = self.ranks.agree(self.stop_asked, self.snapshot_asked)
+        self.snapshot_asked |= snapshot
+        return stop
 
     def save(self, name: str = "") -> None:
         """Write a snapshot, "best" or "diverged" by `name`, on rank 0; every rank must call it. Raises NktcError where

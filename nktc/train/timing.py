@@ -106,6 +106,8 @@ def time_net(
         graph = freezing.freeze(settings, graph)
     mode = settings.message.solver_mode == SolverParameter.GPU if settings else torch.cuda.is_available()
     chosen, _ = module.choose(device, mode, settings.message.device_id if settings else 0)
+    if chosen.type == "cpu":
+        module.keep_freed()
     feeding, notes = _feeding(graph, places, folder, chosen)
     net = module.compile(graph, seed=0).to(chosen)
     with torch.inference_mode(graph.phase is Phase.TEST):

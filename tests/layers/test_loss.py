@@ -93,12 +93,14 @@ def test_a_test_loss_is_not_smoothed(layer: Callable[..., Any]) -> None:
         ("SoftmaxWithLoss", "nan", "label_smoothing is nan"),
         ("InfogainLoss", "0.1", "takes no label_smoothing"),
         ("SigmoidCrossEntropyLoss", "0.1", "takes no label_smoothing"),
+        ("EuclideanLoss", "0.1", "takes no label_smoothing"),
+        ("HingeLoss", "0.1", "takes no label_smoothing"),
     ],
 )
 def test_smoothing_out_of_range_or_place_is_refused(
     refusal: Callable[..., tuple[str, str]], kind: str, share: str, said: str
 ) -> None:
-    shapes = ((2, 3), (2, 3) if kind.startswith("Sig") else (2,))
+    shapes = ((2, 3), (2, 3) if kind.startswith(("Sig", "Euclid")) else (2,))
     found = refusal(kind, f"loss_param {{ label_smoothing: {share} }}", *shapes)
     assert found == (said, f"label_smoothing: {share}")
 

@@ -321,6 +321,20 @@ def test_weights_beyond_the_memory_are_refused_with_their_size(read, monkeypatch
     assert caught.value.at.line == 3
 
 
+def test_a_layer_for_whose_output_no_memory_is_left_is_named(read, monkeypatch):
+    net = module.compile(read(CHAIN))
+
+    def linear(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    with pytest.raises(NktcError) as caught:
+        net(torch.zeros(net.graph.inputs[0].shape))
+    assert caught.value.message == 'no memory is left for InnerProduct "a"'
+    assert caught.value.at.line == 3
+    assert "batch_size" in caught.value.help
+
+
 # Names.
 
 ODD = ["train", "graph", "loss", "_slots", "forward", "training", "T_destination", "conv1/3x3", "a.b", "a_b", "", "1"]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from nktc import runs, weights
 
@@ -139,6 +140,16 @@ def test_a_refused_start_leaves_no_run_behind(tmp_path):
         assert done.returncode == 1
         assert "is not a whole" in done.stderr
         assert not (tmp_path / "r").exists()
+    done = nktc(*base, "--log", "tensorbord")
+    assert (done.returncode, "unknown logger" in done.stderr, (tmp_path / "r").exists()) == (1, True, False)
+
+
+def test_bf16_warns_where_the_cpu_has_no_instructions_for_it(tmp_path):
+    more = ("--max-iter", 1, "--set", "precision=BF16", "--device", "cpu")
+    done = nktc("train", "--solver", "solvers/mlp.prototxt", "--run-dir", tmp_path / "r", *more)
+    assert done.returncode == 0, done.stderr
+    slow = not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert ("no instructions for BF16" in done.stderr) is slow
 
 
 def start(folder: Path, *more: object) -> subprocess.Popen:

@@ -143,6 +143,28 @@ def a_normalised_run(group: Ranks, folder: Path, double: bool, wanted: bool) -> 
     return {"losses": losses, "weights": net.arrays()}
 
 
+def a_run_stopped_in_a_test(group: Ranks, folder: Path) -> dict[str, Any]:
+    """Rank 1 is asked to stop when the second test, of three batches a rank, begins."""
+    solver = solver_of(group, folder, "max_iter: 10")
+    said: dict[str, Any] = {"tested": [], "batches": 0}
+
+    def hear(event: train.Event) -> None:
+        match event:
+            case train.Testing(5, _):
+                said["batches"] = 0
+                solver.stop_asked |= group.rank == 1
+            case train.Tested(iteration):
+                said["tested"].append(iteration)
+
+    def count(*_: object) -> None:
+        said["batches"] += 1
+
+    solver.hooks = [*solver.hooks, hear]
+    solver.tests[0][0].register_forward_hook(count)
+    solver.run()
+    return said | {"iteration": solver.iteration, "stopped": solver.stopping}
+
+
 def what_is_agreed(group: Ranks) -> list[Any]:
     """Rank 1 asks for a snapshot in the second call and for a stop from the fourth on."""
     asked = [group.agree(group.rank == 1 and i >= 3, group.rank == 1 and i == 1) for i in range(6)]
@@ -359,6 +381,13 @@ def test_the_objective_reaches_what_it_has_a_gradient_for(read) -> None:
     cut = NORM.replace('bottom: "norm" top: "out"', 'bottom: "norm" top: "out" propagate_down: false')
     graph = read(cut % (4, 4), Phase.TRAIN)
     assert ranks.reached(graph) == {"out.weight", "out.bias"}
+    largest = (
+        'layer { name: "most" type: "ArgMax" bottom: "norm" top: "most" argmax_param { axis: 1 } }\nlayer { name: "out"'
+    )
+    most = NORM.replace('layer { name: "out"', largest).replace(
+        'bottom: "norm" top: "out"', 'bottom: "most" top: "out"'
+    )
+    assert ranks.reached(read(most % (4, 4), Phase.TRAIN)) == {"out.weight", "out.bias"}
 
 
 def test_what_one_rank_asks_for_all_do_at_the_same_iteration(pair) -> None:
@@ -367,6 +396,11 @@ def test_what_one_rank_asks_for_all_do_at_the_same_iteration(pair) -> None:
     asked, gathered = first
     assert asked == [(False, False), (False, False), (False, True), (False, False), (True, False), (True, False)]
     assert gathered == [("from", 0), ("from", 1)]
+
+
+def test_a_test_that_one_rank_is_to_leave_is_left_by_all_at_the_same_batch(pair, tmp_path: Path) -> None:
+    first, second = pair(a_run_stopped_in_a_test, tmp_path)
+    assert first == second == {"tested": [0], "batches": 1, "iteration": 5, "stopped": True}
 
 
 def test_totals_and_means_are_over_ranks(pair) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 
 from nktc import data, module, reader, train
+from nktc.errors import NktcError
 from nktc.ir import Phase
 
 NET = """
@@ -34,21 +36,27 @@ class Same(data.Stream):
         return self.blobs
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_a_frozen_weight_stays_and_counts_in_the_clip_where_its_gradient_is_worked_out(
-    force: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("net.prototxt").write_text(NET % str(force).lower())
+def solver(net: str) -> train.Solver:
+    """A solver, its files in the current folder, on one random batch."""
+    Path("net.prototxt").write_text(net)
     Path("solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 0.5 lr_policy: "fixed" max_iter: 2 clip_gradients: 0.1'
         " snapshot_after_train: false"
     )
     settings = train.read("solver.prototxt")
-    net = module.compile(reader.build(settings.train_net, Phase.TRAIN), seed=3)
-    x, t = torch.randn(2, 3, 2)
+    compiled = module.compile(reader.build(settings.train_net, Phase.TRAIN), seed=3)
+    return train.Solver(settings, compiled, train.Feeding([Same(*torch.randn(2, 3, 2))]))
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_frozen_weight_stays_and_counts_in_the_clip_where_its_gradient_is_worked_out(
+    force: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = solver(NET % str(force).lower())
+    net, (x, t) = told.net, told.feeding.batch(0)
     a, b = (net.tensor(name).detach().numpy().copy() for name in ("a.weight", "b.weight"))
-    train.Solver(settings, net, train.Feeding([Same(x, t)])).run()
+    told.run()
     expected = b.copy()
     for _ in range(2):
         h = x.numpy() @ a.T
@@ -59,3 +67,18 @@ def test_a_frozen_weight_stays_and_counts_in_the_clip_where_its_gradient_is_work
         expected -= 0.5 * grads[0] * 0.1 / norm
     np.testing.assert_array_equal(net.tensor("a.weight").detach(), a)
     np.testing.assert_allclose(net.tensor("b.weight").detach(), expected, rtol=1e-5)
+
+
+def test_the_end_of_the_memory_is_told_with_the_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told, said = solver(NET % "false"), []
+    told.hooks = [said.append]
+
+    def step(*_: object) -> NoReturn:
+        torch.empty(1 << 60)
+        raise AssertionError
+
+    told.step = step
+    with pytest.raises(NktcError, match="no memory is left at iteration 0"):
+        told.run()
+    assert any(isinstance(event, train.Said) for event in said)

@@ -6,8 +6,9 @@
 
 Rows alternate, a few steps each, in an order drawn anew for each round; nktc's are divided by others of the same
 round, and the minimum, median and maximum of these ratios are printed. All rows train on one random batch and start
-from the same weights, and the bench stops where their first losses differ. With --memory each row has a process of
-its own, and what it takes beyond imports and data is printed: resident memory on the CPU, torch's on a GPU.
+from the same weights, and the bench stops where their first losses differ. The process keeps memory that is freed, as
+`nktc train` does, for all rows. With --memory each row has a process of its own, and the most that it holds beyond
+imports and data is printed: resident memory on the CPU, where freed memory goes back at once, torch's on a GPU.
 
 "nktc, reading data" also reads and prepares its batches; NKTC_DATA says where the data is.
 """
@@ -251,7 +252,7 @@ def ratio(theirs: list[float], ours: list[float]) -> str:
 def compare_memory(bench: Bench, args: argparse.Namespace) -> None:
     """Measure each row in a process of its own and print the table."""
     found: dict[str, float] = {}
-    # Freed memory goes back at once, so that the peak is that of what is held and not of what was kept for later.
+    # The peak is that of what is held, and not of what was kept for later.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     print(f"{'':32} {'peak MiB':>9}   to its like by hand")
     for name in rows(bench, args.compile, False):
@@ -310,6 +311,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads or args.cpu_time:
         torch.set_num_threads(1 if args.cpu_time else args.threads)
+    module.keep_freed()  # where the environment does not say otherwise
     torch.set_float32_matmul_precision("high" if args.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
     for name in MODELS if args.net == "all" else [args.net]:

@@ -55,9 +55,9 @@ def names() -> list[str]:
     return sorted(_registered())
 
 
-def open_logger(text: str, about: About) -> Hook:
-    """A hook from what the user wrote, NAME or NAME=OPTION,… Raises NktcError where the name or an option is unknown,
-    its package is not installed or it does not start."""
+def find_logger(text: str) -> Callable[[About], Hook]:
+    """What opens a log as the user wrote it, NAME or NAME=OPTION,… Raises NktcError where the name is unknown or its
+    package is not installed; what it gives, where an option is unknown or the logger does not start."""
     name, _, options = text.partition("=")
     registered = _registered()
     if name not in registered:
@@ -69,13 +69,17 @@ def open_logger(text: str, about: About) -> Hook:
     except ImportError as error:
         help = f"pip install 'nktc[{name}]'" if point.value.startswith("nktc.") else ""
         raise NktcError(f"the logger {name} cannot be loaded: {error}", help=help) from None
-    try:
-        hook = logger([option for option in options.split(",") if option], about)
-    except NktcError:
-        raise
-    except Exception as error:  # whatever a service, its settings or a proxy come up with
-        raise NktcError(f"the logger {name} does not start: {_reason(error)}") from error
-    return _survived(name, hook, about.warn)
+
+    def open(about: About) -> Hook:
+        try:
+            hook = logger([option for option in options.split(",") if option], about)
+        except NktcError:
+            raise
+        except Exception as error:  # whatever a service, its settings or a proxy come up with
+            raise NktcError(f"the logger {name} does not start: {_reason(error)}") from error
+        return _survived(name, hook, about.warn)
+
+    return open
 
 
 def _survived(name: str, hook: Hook, warn: Callable[[str], None]) -> Hook:

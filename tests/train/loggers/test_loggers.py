@@ -18,7 +18,7 @@ from nktc.errors import NktcError
 from nktc.ir import Phase
 from nktc.runs import Run
 from nktc.train import Ended, Event, Hook, Started, Stepped, events, settings
-from nktc.train.loggers import About, logger, names, open_logger, scalars
+from nktc.train.loggers import About, find_logger, logger, names, scalars
 from nktc.train.loggers.tensorboard import first_filters, tiled
 
 NET = """
@@ -137,7 +137,7 @@ def test_a_logger_that_is_not_known_is_refused_with_a_near_one(about: About) -> 
         ("tensorboard=histogram", 'error: tensorboard has no option "histogram"\nhelp: did you mean "histograms"?'),
     ):
         with pytest.raises(NktcError) as refusal:
-            open_logger(text, about)
+            find_logger(text)(about)
         assert str(refusal.value) == said
 
 
@@ -150,7 +150,7 @@ def test_a_logger_whose_package_is_missing_says_how_to_install_it(
     monkeypatch.delitem(sys.modules, f"nktc.train.loggers.{name}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(NktcError) as refusal:
-        open_logger(name, about)
+        find_logger(name)(about)
     assert str(refusal.value).startswith(f"error: the logger {name} cannot be loaded: ")
     assert refusal.value.help == f"pip install 'nktc[{name}]'"
 
@@ -164,7 +164,7 @@ def a_logger(monkeypatch: pytest.MonkeyPatch, made: Callable) -> None:
 def test_a_strangers_logger_gets_its_options_and_every_event(about: About, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[object] = []
     a_logger(monkeypatch, lambda options, told: heard.append((options, told)) or heard.append)
-    tell(open_logger("strange=a,b=c", about))
+    tell(find_logger("strange=a,b=c")(about))
     assert heard == [(["a", "b=c"], about), *RUN]
 
 
@@ -178,7 +178,7 @@ def test_a_logger_that_fails_is_told_once_and_hears_no_more(about: About, monkey
     told: list[str] = []
     a_logger(monkeypatch, lambda options, about: fail)
     quiet = About(about.run, about.settings, about.net, about.tests, 2, 10, warn=told.append)
-    tell(open_logger("strange", quiet))
+    tell(find_logger("strange")(quiet))
     assert heard == RUN[:1]
     assert told == ["warning: the logger strange failed and gets no more: the disk is full"]
 
@@ -189,7 +189,7 @@ def test_a_logger_that_does_not_start_is_refused_before_training(about: About, m
 
     a_logger(monkeypatch, start)
     with pytest.raises(NktcError, match="the logger strange does not start: no API key"):
-        open_logger("strange", about)
+        find_logger("strange")(about)
 
 
 def board(about: About) -> EventAccumulator:
@@ -204,7 +204,7 @@ def points(found: EventAccumulator, name: str) -> dict[int, float]:
 
 
 def test_tensorboard_reads_the_numbers_back(about: About) -> None:
-    tell(open_logger("tensorboard", about))
+    tell(find_logger("tensorboard")(about))
     found = board(about)
     assert points(found, "train/loss") == {0: 4, 2: 3}
     assert points(found, "train/lr") == {0: 0.5, 2: 0.5}
@@ -215,8 +215,8 @@ def test_tensorboard_reads_the_numbers_back(about: About) -> None:
 
 
 def test_tensorboard_leaves_out_what_a_resumed_run_did_again(about: About) -> None:
-    tell(open_logger("tensorboard", about), [Started(0), *(stepped(n, 1) for n in range(9))])
-    tell(open_logger("tensorboard", about), [Started(4), *(stepped(n, 2) for n in range(4, 7)), Ended(7, False, None)])
+    tell(find_logger("tensorboard")(about), [Started(0), *(stepped(n, 1) for n in range(9))])
+    tell(find_logger("tensorboard")(about), [Started(4), *(stepped(n, 2) for n in range(4, 7)), Ended(7, False, None)])
     assert [(event.step, event.value) for event in board(about).Scalars("train/loss")] == [
         (0, 1),
         (2, 1),
@@ -228,21 +228,21 @@ def test_tensorboard_leaves_out_what_a_resumed_run_did_again(about: About) -> No
 def test_tensorboard_has_all_of_a_run_that_died(about: About, monkeypatch: pytest.MonkeyPatch) -> None:
     at_exit: list[Callable[[], None]] = []
     monkeypatch.setattr("atexit.register", at_exit.append)
-    tell(open_logger("tensorboard", about), [Started(0), *(stepped(n) for n in range(9))])
+    tell(find_logger("tensorboard")(about), [Started(0), *(stepped(n) for n in range(9))])
     for close in at_exit:
         close()
     assert list(points(board(about), "train/loss")) == [0, 2, 4, 6, 8]
 
 
 def test_tensorboard_shows_the_first_filters_at_each_test(about: About) -> None:
-    tell(open_logger("tensorboard", about))
+    tell(find_logger("tensorboard")(about))
     images = board(about).Images("filters/conv1.weight")
     assert [image.step for image in images] == [0, 4]
     assert (images[0].width, images[0].height) == (3 * 4 - 1, 2 * 4 - 1)
 
 
 def test_tensorboard_has_histograms_of_weights_and_gradients_on_request(about: About) -> None:
-    hook = open_logger("tensorboard=histograms", about)
+    hook = find_logger("tensorboard=histograms")(about)
     weight = about.net.tensor("conv1.weight")
     tell(hook, RUN[:3])
     for scale in (1.0, 2.0):  # two forwards of one iteration
@@ -259,7 +259,7 @@ def test_tensorboard_has_histograms_of_weights_and_gradients_on_request(about: A
 
 
 def test_tensorboard_can_log_nothing_but_nan(about: About) -> None:
-    hook = open_logger("tensorboard=histograms", About(**vars(about) | {"warn": pytest.fail}))
+    hook = find_logger("tensorboard=histograms")(About(**vars(about) | {"warn": pytest.fail}))
     with torch.no_grad():
         about.net.tensor("conv1.weight").fill_(math.nan)
     tell(hook, [Started(0), scored(0, accuracy=math.nan), stepped(0, math.nan), Ended(0, True, None)])
@@ -323,14 +323,14 @@ def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("service", ["mlflow"], indirect=True)
 def test_mlflow_gets_the_fields_the_numbers_and_how_it_ended(service: FakeService, about: About) -> None:
-    tell(open_logger("mlflow=nightly", about))
+    tell(find_logger("mlflow=nightly")(about))
     assert service.of("set_experiment") == [(("nightly",), {})]
     assert service.of("start_run") == [((), {"run_name": "run", "nested": False})]
     assert service.of("log_params") == [((scalars.fields(about.settings),), {})]
     assert service.of("log_metrics")[0] == (({"test/accuracy": 0.25, "test/loss": 2.5},), {"step": 0})
     assert len(service.of("log_metrics")) == 5
     assert service.of("end_run") == [(("FINISHED",), {})]
-    tell(open_logger("mlflow", about), [Started(0), scored(0, **{"a#1": 1.0}), Ended(0, True, None)])
+    tell(find_logger("mlflow")(about), [Started(0), scored(0, **{"a#1": 1.0}), Ended(0, True, None)])
     assert len(service.of("set_experiment")) == 1
     assert service.of("log_metrics")[-1] == (({"test/a_1": 1.0, "test/loss": 2.0},), {"step": 0})
     assert service.of("end_run")[-1] == (("KILLED",), {})
@@ -338,7 +338,7 @@ def test_mlflow_gets_the_fields_the_numbers_and_how_it_ended(service: FakeServic
 
 @pytest.mark.parametrize("service", ["wandb"], indirect=True)
 def test_wandb_gets_the_fields_the_numbers_and_its_end(service: FakeService, about: About) -> None:
-    tell(open_logger("wandb=faces", about))
+    tell(find_logger("wandb=faces")(about))
     ((_, given),) = service.of("init")
     assert given == {
         "project": "faces",
@@ -350,4 +350,4 @@ def test_wandb_gets_the_fields_the_numbers_and_its_end(service: FakeService, abo
     assert [kwargs["step"] for _, kwargs in service.of("log")] == [0, 0, 2, 4, 4]
     assert len(service.of("finish")) == 1
     with pytest.raises(NktcError, match="wandb is given 2 options"):
-        open_logger("wandb=a,b", about)
+        find_logger("wandb=a,b")(about)
