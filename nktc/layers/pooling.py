@@ -113,11 +113,27 @@ class Pool:
         if 2 * max(self.pad) <= min(kernel):
             if ChannelsInnermost.pays(x):
                 return ChannelsInnermost.apply(x, pools is MAX_POOL, kernel, self.stride, self.pad, ceil)
-            return pool(x, kernel, self.stride, self.pad, ceil_mode=ceil)
+            if torch.compiler.is_compiling() and pools is AVE_POOL and ceil:
+                return self._mean_compiled(pool, x)
+            # torch takes one number for all axes, its compiler does not.
+            stride, pad = (s * len(size) if len(s) == 1 else s for s in (self.stride, self.pad))
+            return pool(x, kernel, stride, pad, ceil_mode=ceil)
         window = self.window(size)
         padded = F.pad(x, around(window.pad, window.pad), value=lowest(x) if pools is MAX_POOL else 0.0)
         y = pool(padded, window.kernel, window.stride, ceil_mode=ceil)
         return y[(..., *map(slice, self.seeing(size)))]
+
+    def _mean_compiled(self, pool: Any, x: Tensor) -> Tensor:
+        """The mean without ceil_mode, for which PyTorch's compiler makes wrong gradients of windows that stick out: the
+        overhang becomes padding, and the mean is brought to the cells that count."""
+        size = x.shape[2:]
+        window, seeing = self.window(size), self.seeing(size)
+        beyond = window.beyond(size, seeing)
+        y = pool(F.pad(x, around(window.pad, beyond)), window.kernel, window.stride)
+        for axis, (n, k, s, p) in enumerate(zip(size, window.kernel, window.stride, window.pad, strict=True)):
+            count = (n + 2 * p - s * torch.arange(seeing[axis], device=x.device)).clamp(max=k)
+            y = y * (k / count).reshape(-1, *[1] * (len(size) - 1 - axis))
+        return y
 
     def _draw(self, x: Tensor) -> Tensor:
         """One value of each window, the chance of each its share of their sum; the first where all are 0."""

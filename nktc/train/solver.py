@@ -119,10 +119,14 @@ class Solver:
             except Diverged as bad:
                 raise self.diverged(bad) from None
             except RuntimeError as error:
-                if not module.out_of_memory(error):
+                if module.out_of_memory(error):
+                    said, help = f"no memory is left at iteration {self.iteration}", module.SMALLER
+                elif type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    reason = str(error).partition("\n")[0]
+                    said, help = f"torch.compile does not take this net: {reason}", "leave compile out of speed"
+                else:
                     raise
-                said = f"no memory is left at iteration {self.iteration}"
-                raise self.failed(NktcError(said, help=module.SMALLER)) from None
+                raise self.failed(NktcError(said, help=help)) from None
             self.losses.append(loss)
             self.tell(Stepped(self.iteration, loss, outputs, rate))
             self.iteration += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -356,3 +357,25 @@ def test_contradictions_of_many_axes_are_refused(
     found, at = refusal("PoolingND", f"pooling_nd_param {{ {settings} }}", (1, 2, 5, 5, 5))
     assert found == message
     assert at.startswith(blamed)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="PyTorch's compiler needs g++ for the CPU")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
+@pytest.mark.parametrize(
+    ("kind", "text", "shape"),
+    [
+        ("Pooling", "pool: MAX kernel_size: 3 stride: 2", (1, 2, 8, 7)),
+        ("Pooling", "pool: AVE kernel_size: 3 stride: 2", (1, 2, 8, 7)),
+        ("Pooling", "pool: AVE kernel_h: 4 kernel_w: 3 stride: 3 pad: 1", (1, 2, 9, 8)),
+        ("Pooling", "pool: AVE kernel_size: 2 stride: 3", (1, 1, 6, 5)),
+    ],
+)
+def test_pytorchs_compiler_gives_values_and_gradients(
+    layer: Callable[..., Pooling], kind: str, text: str, shape: tuple[int, ...]
+) -> None:
+    pooling = layer(kind, f"pooling_param {{ {text} }}", shape)
+    x = torch.rand(shape, requires_grad=True)
+    compiled, plain = torch.compile(pooling.forward, dynamic=False)(x), pooling.forward(x)
+    torch.testing.assert_close(compiled, plain, equal_nan=True)
+    found, expected = (torch.autograd.grad((y.nan_to_num(0) ** 2).sum(), x)[0] for y in (compiled, plain))
+    torch.testing.assert_close(found, expected)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
+from torch._inductor.exc import InductorError
 
 from nktc import data, module, reader, train
 from nktc.errors import NktcError
@@ -69,16 +71,28 @@ def test_a_frozen_weight_stays_and_counts_in_the_clip_where_its_gradient_is_work
     np.testing.assert_allclose(net.tensor("b.weight").detach(), expected, rtol=1e-5)
 
 
-def test_the_end_of_the_memory_is_told_with_the_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def beyond_memory(*_: object) -> NoReturn:
+    torch.empty(1 << 60)
+    raise AssertionError
+
+
+def not_compiled(*_: object) -> NoReturn:
+    raise InductorError(AssertionError("no such layout"), None)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (beyond_memory, "no memory is left at iteration 0"),
+        (not_compiled, "torch.compile does not take this net: AssertionError: no such layout"),
+    ],
+)
+def test_what_torch_cannot_do_is_told(
+    step: Callable[..., NoReturn], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    told, said = solver(NET % "false"), []
-    told.hooks = [said.append]
-
-    def step(*_: object) -> NoReturn:
-        torch.empty(1 << 60)
-        raise AssertionError
-
-    told.step = step
-    with pytest.raises(NktcError, match="no memory is left at iteration 0"):
+    told, heard = solver(NET % "false"), []
+    told.hooks, told.step = [heard.append], step
+    with pytest.raises(NktcError, match=said):
         told.run()
-    assert any(isinstance(event, train.Said) for event in said)
+    assert [event.line for event in heard if isinstance(event, train.Said)] == [said]
