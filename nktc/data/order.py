@@ -28,16 +28,18 @@ def _mix(z: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Order:
     """The records of a source of `records`, `batch` at a time, around and around; a batch may hold the end of
-    one epoch and the start of the next. With `shuffle` each epoch has an order of its own."""
+    one epoch and the start of the next. With `shuffle` each epoch has an order of its own. The first `skipped` records
+    are left out at the beginning."""
 
     records: int
     batch: int
     seed: int = 0
     shuffle: bool = False
+    skipped: int = 0
 
     def batch_records(self, k: int) -> np.ndarray | slice:
         """The indices of the records of batch `k`; a slice where they follow one another."""
-        first = k * self.batch
+        first = self.skipped + k * self.batch
         epoch, start = divmod(first, self.records)
         if start + self.batch <= self.records:
             if not self.shuffle:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from nktc.data import database, dataset, described
+from nktc.data import database, dataset, described, hdf5, image_list
 from nktc.data.mean import file_mean
 from nktc.data.places import Places
 from nktc.data.stream import CPU, Stream
@@ -40,8 +40,8 @@ class Source(Protocol):
 SOURCES: dict[type[Layer], Source] = {
     Data: database,
     Dataset: dataset,
-    HDF5Data: described,
-    ImageData: described,
+    HDF5Data: hdf5,
+    ImageData: image_list,
     MemoryData: described,
     WindowData: described,
 }
@@ -51,7 +51,7 @@ def describe(layer: Layer, folder: Path) -> Feed:
     """What feeds the layer: the shapes of data and label (as many as it can have), records, labels.
 
     Files that the layer names lie in `folder`, that of the net, or under the working directory. Needs no data
-    for a Dataset; opens the database of a Data layer, and what a list names first. Raises LayerError, also for a
+    for a Dataset; opens the database of a Data layer, and what a list names. Raises LayerError, also for a
     layer that nothing here feeds.
     """
     try:
@@ -92,8 +92,9 @@ def preprocessing(layer: Layer, places: Places, folder: Path) -> Preprocessing |
     match layer:
         case Dataset():
             return dataset.preprocessing(layer, places, folder)
-        case Data():
-            return database.open_stream(layer, places=places, folder=folder, seed=0, device=CPU, tops=1).preprocessing
+        case Data() | ImageData():
+            source = _source(layer)
+            return source.open_stream(layer, places=places, folder=folder, seed=0, device=CPU, tops=1).preprocessing
         case Input():
             return _of_input(layer, folder)
     return None

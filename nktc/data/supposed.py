@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nktc.data.described import first_file, image_shape
+from nktc.data import hdf5, image_list
 from nktc.data.sources import describe
 from nktc.errors import LayerError
 from nktc.files import find_file
@@ -54,7 +54,19 @@ def _missing(layer: Listed, folder: Path) -> Path | None:
     path = find_file(layer.source_path, folder)
     if not os.path.exists(path):
         return path
-    if isinstance(layer, Data) or (isinstance(layer, ImageData) and image_shape(layer)):
+    if isinstance(layer, HDF5Data):
+        first = hdf5.first_file(layer, folder)
+    elif isinstance(layer, Data) or image_shape(layer):
         return None
-    first = first_file(layer, folder)
+    else:
+        first = image_list.first_file(layer, folder)
     return None if os.path.exists(first) else first
+
+
+def image_shape(layer: Data | ImageData) -> Shape | None:
+    """[c h w] of what the layer feeds where its settings tell it, None where only its images do. Raises LayerError. The
+    channels of a Data layer are those of its mean."""
+    if isinstance(layer, ImageData):
+        return image_list.image_shape(layer)
+    crop, channels = layer.transform.crop, len(layer.transform.mean_values) or 3
+    return (1 if layer.transform.force_gray else channels, crop, crop) if crop else None

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from nktc.data import Places, Stream, open_stream, read_ahead, resident, write_mean
-from nktc.data.database import DatabaseStream
 from nktc.data.datum import pack, pack_encoded
 from nktc.data.lmdb import Database, write_database
+from nktc.data.records import RecordStream
 from nktc.data.resident import Kept, free_memory, room
 from nktc.errors import NktcError
 from nktc.ir import Phase, Transform
@@ -51,9 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def opened(layer: Data, folder: Path, keeps: bool) -> DatabaseStream:
+def opened(layer: Data, folder: Path, keeps: bool) -> RecordStream:
     stream = open_stream(layer, places=NOWHERE, folder=folder, seed=5, resident=keeps)
-    assert isinstance(stream, DatabaseStream)
+    assert isinstance(stream, RecordStream)
     return stream
 
 

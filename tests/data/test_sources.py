@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from nktc.data import Places, describe, open_stream, preprocessing, write_mean
 from nktc.errors import LayerError
 from nktc.ir import Preprocessing, Transform
-from nktc.layers import Input
+from nktc.layers import ImageData, Input
 
 PLACES = Places((), Path("nowhere"), download=False)
 
@@ -56,3 +57,11 @@ def test_an_input_is_fed_by_nobody() -> None:
         describe(Input(((1,),)), Path())
     with pytest.raises(LayerError):
         open_stream(Input(((1,),)), places=PLACES, folder=Path(), seed=0)
+
+
+def test_image_data_tells_what_its_files_go_through(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 8, 3), np.uint8))
+    (tmp_path / "l.txt").write_text("a.png 0\n")
+    found = preprocessing(ImageData("l.txt", resize=(20, 30), transform=Transform(scale=2, crop=16)), PLACES, tmp_path)
+    assert found is not None
+    assert (found.size, found.order, found.mean, found.scale, found.crop) == ((20, 30), "BGR", None, 2, 16)
