@@ -13,7 +13,7 @@ from nktc.reader import NetFile
 RANDOM = ("gaussian", "uniform", "xavier", "msra", "positive_unitball")
 """Fillers that leave a weight useless until it is learned or loaded."""
 
-WATCHED = ("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "Softmax")
+WATCHED = ("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "R2Score", "Softmax")
 """Types whose tops are there to be looked at."""
 
 MOST_NAMES = 3  # of layers in one message

@@ -16,6 +16,7 @@ from nktc.errors import NktcError, near
 COMMANDS = {
     "train": "Train a net as a solver file says.",
     "test": "Score a trained net on its test data.",
+    "learning-curve": "Train on more and more data and draw the test scores.",
     "infer": "Classify images with a trained model.",
     "plot": "Draw the loss, scores and learning rate of runs over their iterations.",
     "export": "Write a trained net for other runtimes.",
@@ -40,7 +41,7 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"nktc.cli.{name}").command
+        command: click.Command = importlib.import_module(f"nktc.cli.{name.replace('-', '_')}").command
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -9,8 +9,8 @@ import click
 import numpy as np
 
 from nktc import data
-from nktc.cli import options
-from nktc.ir import Phase, times
+from nktc.cli import data_show, data_verify, options
+from nktc.ir import times
 
 
 class Size(click.ParamType[tuple[int, int]]):
@@ -29,6 +29,21 @@ class Size(click.ParamType[tuple[int, int]]):
         return int(height), int(width)
 
 
+class Share(click.ParamType[float]):
+    """A fraction"""
+
+    name = "SHARE"
+
+    def convert(self, value: str | float, param: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share < 1:
+            self.fail(f"{value} is no share from 0 to below 1, as 0.1", param, context)
+        return share
+
+
 @click.group()
 def command() -> None:
     """Convert and describe data sets."""
@@ -39,12 +54,41 @@ def command() -> None:
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--list", "listing", type=options.existing(dir_okay=False), help='Lines "path label", inside SOURCE.')
 @click.option("--split", default="", metavar="NAME", help="The part: train or test, or a folder of SOURCE.")
+@click.option("--idx-labels", type=options.existing(dir_okay=False), help="Labels of an idx file of pictures.")
+@click.option("--target", multiple=True, metavar="COLUMN", help="Column of a table to predict; may be repeated.")
+@click.option("--exclude", multiple=True, metavar="COLUMN", help="Column of a table to leave out; may be repeated.")
+@click.option("--image-column", default="", metavar="COLUMN", help="Column of a table that has paths of images.")
+@click.option("--label-column", default="", metavar="COLUMN", help="Column of a table that has their labels.")
+@click.option(
+    "--backend",
+    type=click.Choice(["lmdb", "hdf5", "leveldb"]),
+    help="Kind of OUTPUT; without it HDF5 where it ends in .h5 or .hdf5, else LMDB. (LevelDB is read, not written.)",
+)
 @click.option("--resize", type=Size(), help="Bring every picture to this size.")
+@click.option(
+    "--resize-height", "--resize_height", type=click.IntRange(1), help="The same, as convert_imageset has it."
+)
+@click.option("--resize-width", "--resize_width", type=click.IntRange(1), help="The same, as convert_imageset has it.")
+@click.option(
+    "--resize-mode",
+    type=click.Choice(["squash", "crop", "fill", "half-crop"]),
+    default="squash",
+    show_default=True,
+    help="How pictures of another shape are brought to it.",
+)
 @click.option("--gray", is_flag=True, help="One plane in place of three.")
+@click.option("--check-size", "--check_size", is_flag=True, help="Stop where a picture has another size.")
 @click.option("--encoded", is_flag=True, help="Store image files, not pixels.")
+@click.option("--encode-type", "--encode_type", type=click.Choice(["png", "jpg"]), help="Store files of this kind.")
 @click.option("--shuffle", is_flag=True, help="Mix the records.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="For --shuffle.")
+@click.option("--val", type=Share(), default=0.0, metavar="SHARE", help="Share of the records for OUTPUT/val, as 0.1.")
+@click.option("--test", type=Share(), default=0.0, metavar="SHARE", help="Share of the records for OUTPUT/test.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="For --shuffle, --val and --test."
+)
 @click.option("--labels", type=click.Path(path_type=Path, dir_okay=False), help="Write the class names here too.")
+@click.option("--strict", is_flag=True, help="Stop at the first record that cannot be converted.")
+@click.option("--threads", type=click.IntRange(1), help="Records made side by side; as many as processors without it.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT.")
 @options.data
 def convert(
@@ -52,38 +96,68 @@ def convert(
     output: Path,
     listing: Path | None,
     split: str,
+    idx_labels: Path | None,
+    target: tuple[str, ...],
+    exclude: tuple[str, ...],
+    image_column: str,
+    label_column: str,
+    backend: str | None,
     resize: tuple[int, int] | None,
+    resize_height: int | None,
+    resize_width: int | None,
+    resize_mode: str,
     gray: bool,
+    check_size: bool,
     encoded: bool,
+    encode_type: str | None,
     shuffle: bool,
+    val: float,
+    test: float,
     seed: int,
     labels: Path | None,
+    strict: bool,
+    threads: int | None,
     force: bool,
     roots: tuple[str, ...],
 ) -> None:
-    """Make an LMDB for Caffe's Data layer from images.
+    """Make an LMDB for Caffe's Data layer, or HDF5 for HDF5Data.
 
-    SOURCE is a folder or an archive with a folder of images for each class, or the name of a data set. The
-    records are as Caffe's convert_imageset writes them: planes blue, green, red. Exits with 1 when a picture
-    had to be left out; the others are written.
+    SOURCE is a folder or an archive with a folder of images for each class, an idx file, CIFAR's binary files, a .csv
+    table, or the name of a data set. The records of an LMDB are as Caffe's convert_imageset writes them: planes blue,
+    green, red. Exits with 1 when a record had to be left out; the others are written. The same command goes on where
+    it was interrupted.
     """
+    size = _size(resize, resize_height, resize_width)
+    pictures = data.Pictures(size, resize_mode.upper().replace("-", "_"), 0, gray, encoded, encode_type or "")
     made = data.convert(
         source,
         output,
-        data.Options(resize, gray, encoded, seed if shuffle else None),
+        data.Options(pictures, check_size, shuffle, seed, val, test, backend or "", strict, threads),
+        data.SourceOptions(split, listing, idx_labels, data.Columns(target, exclude, image_column, label_column)),
         places=data.Places.from_environment(roots),
-        split=split,
-        listing=listing,
         labels=labels,
         force=force,
+        tell=lambda text: click.echo(text, err=True),
     )
     for name, why in made.refused:
         click.echo(f"{name} {why}", err=True)
     classes = f", {len(made.labels)} classes" if made.labels else ""
     click.echo(f"{made.records} records{classes}, {data.describe_sizes(made.sizes)}: {made.output}")
+    if len(made.parts) > 1:
+        for part in made.parts:
+            click.echo(f"{part.name:<5} {part.records} records: {part.path}")
     if made.refused:
         click.echo(f"{len(made.refused)} of {made.records + len(made.refused)} left out", err=True)
         sys.exit(1)
+
+
+def _size(size: tuple[int, int] | None, height: int | None, width: int | None) -> tuple[int, int] | None:
+    """What --resize, or --resize-height and --resize-width, say."""
+    if height is None and width is None:
+        return size
+    if size or height is None or width is None:
+        raise click.UsageError("give --resize HxW alone, or --resize-height and --resize-width together")
+    return height, width
 
 
 @command.command()
@@ -102,8 +176,53 @@ def mean(database: Path, output: Path) -> None:
 def list_sets(roots: tuple[str, ...]) -> None:
     """List the data sets that nktc knows by name, and where each lies."""
     places = data.Places.from_environment(roots)
-    for known in data.KNOWN.values():
-        found = data.find_copy(known, places)
-        where = found.where if found else f"to be downloaded ({sum(d.size for d in known.downloads) / 1e6:.0f} MB)"
-        sizes = f"{known.sizes[Phase.TRAIN]} + {known.sizes[Phase.TEST]}"
-        click.echo(f"{known.name:<9} {times(known.image):<8} {sizes:<14} {len(known.labels)} classes  {where}")
+    rows = [(known.name, data.describe_set(known), _place(known, places)) for known in data.KNOWN.values()]
+    name, what = (max(len(row[i]) for row in rows) for i in (0, 1))
+    for row in rows:
+        click.echo(f"{row[0]:<{name}}  {row[1]:<{what}}  {row[2]}")
+
+
+def _place(known: data.KnownSet, places: data.Places) -> str:
+    size = sum(download.size for download in known.downloads)
+    return data.lies(known, places) or f"to be downloaded ({size / 1e6:.{0 if size > 1e7 else 1}f} MB)"
+
+
+@command.command(name="get")
+@click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="A folder, archive or file that holds the set, in place of its official address.",
+)
+@options.data
+def get_set(name: str, source: Path | None, roots: tuple[str, ...]) -> None:
+    """Bring the data set NAME to this machine and check it.
+
+    Unless it is here already it is downloaded from its official address; a download that was interrupted goes on
+    where it was. With --from it is taken from there and kept, so that later commands find it without being told.
+    """
+    got = data.get(name, data.Places.from_environment(roots), source)
+    click.echo(f"{got.known.name}: {data.describe_set(got.known)}")
+    click.echo(f"lies in {got.where}" if got.known.downloads else f"always there: {got.where}")
+    for line in got.checks:
+        click.echo(line)
+
+
+@command.command(name="info")
+@click.argument("what", metavar="NAME|PATH")
+@options.data
+def info_of(what: str, roots: tuple[str, ...]) -> None:
+    """Tell what a data set holds: one that nktc knows by NAME, or the data at PATH.
+
+    PATH is an LMDB or LevelDB, an HDF5 file, a .csv table, a list of images or of HDF5 files, or a folder or archive of
+    images. Of many records a sample is looked into.
+    """
+    lines = data.info(what, data.Places.from_environment(roots))
+    width = max(len(word) for word, _ in lines)
+    for word, text in lines:
+        click.echo(f"{word:<{width}}  {text}")
+
+
+command.add_command(data_show.command)
+command.add_command(data_verify.command)

@@ -10,7 +10,7 @@ import click
 
 from nktc import layers
 from nktc.errors import NktcError
-from nktc.ir import Shape
+from nktc.ir import Shape, memory_size
 
 device = click.option(
     "--device", default="auto", metavar="DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
@@ -51,6 +51,19 @@ stages = click.option(
     multiple=True,
     metavar="NAME",
     help="A stage that picks layers; may be repeated. Without it those that the net names are tried, if it needs one.",
+)
+
+
+def _bytes(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """The bytes of an amount of memory. Raises NktcError."""
+    return None if text is None else 0 if text == "0" else memory_size(text)
+
+
+cache = click.option(
+    "--cache",
+    metavar="AMOUNT",
+    callback=_bytes,
+    help="How much data may stay in memory, as 2GB; 0 for none. Without it, a quarter of what is free.",
 )
 weights = click.option("--weights", metavar="W", help="A .caffemodel or .caffemodel.h5; several with commas between.")
 

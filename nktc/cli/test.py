@@ -14,11 +14,21 @@ from nktc.cli import options
 @click.option("--model", required=True, type=options.existing(dir_okay=False), help="The net to test with.")
 @click.option("--weights", required=True, metavar="W", help="A .caffemodel; several with commas between.")
 @click.option("--iterations", type=click.IntRange(min=1), help="Batches; the whole test set once when not given.")
+@options.level
+@click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that picks layers; may be repeated.")
 @options.device
 @options.data
 @options.allow_python
-def command(model: Path, weights: str, iterations: int | None, device: str, roots: tuple[str, ...]) -> None:
+def command(
+    model: Path,
+    weights: str,
+    iterations: int | None,
+    level: int | None,
+    stages: tuple[str, ...],
+    device: str,
+    roots: tuple[str, ...],
+) -> None:
     """Score a trained net on its test data, as `caffe test` does: each batch, then the mean of each output."""
     places = data.Places.from_environment(roots)
-    for line in train.score(model, options.split(weights), iterations, device, places):
+    for line in train.score(model, options.split(weights), iterations, device, places, level, stages):
         click.echo(line)

@@ -59,6 +59,8 @@ PRECISIONS = ("FP32", "TF32", "BF16", "FP16")
     show_default=True,
     help="What a hang-up does.",
 )
+@click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that read and decode; 0 for none.")
+@options.cache
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Sets any solver field; may be repeated.")
 @options.data
 @options.allow_python
@@ -78,6 +80,8 @@ def command(
     loggers: tuple[str, ...],
     sigint_effect: str,
     sighup_effect: str,
+    workers: int | None,
+    cache: int | None,
     sets: tuple[str, ...],
     roots: tuple[str, ...],
 ) -> None:
@@ -99,6 +103,8 @@ def command(
         data.Places.from_environment(roots),
         effects,
         loggers,
+        cache,
+        workers,
     )
     own = train.own_device(gpu, ranks, device, restarts, effects, console)
     outcome = train.launch(solver, replace(chosen, device=own), console)

@@ -6,38 +6,82 @@ looked for, and `preprocessing` and `prepare` bring a picture to a trained net e
 made. `convert` and the mean functions write the files that Caffe's own data layers read.
 """
 
-from nktc.data.catalogue import KNOWN, Download, KnownSet
-from nktc.data.convert import Conversion, Options, convert, describe_sizes
-from nktc.data.dataset import Missing, find_copy
+from nktc.data.conversion.convert import Conversion, Options, convert, describe_sizes
+from nktc.data.conversion.made import Pictures
+from nktc.data.conversion.plan_table import Columns
+from nktc.data.conversion.reading import SourceOptions
 from nktc.data.images import find_images, load_images, prepare
 from nktc.data.mean import database_mean, read_mean, write_mean
+from nktc.data.memory import MemoryStream
 from nktc.data.places import Places
+from nktc.data.sets.catalogue import KNOWN, Download, KnownSet
+from nktc.data.sets.finding import Missing, find_copy, known_file, lies
+from nktc.data.sets.getting import Got, describe_set, get
 from nktc.data.sources import describe, open_stream, preprocessing
-from nktc.data.stream import Batch, Stream, read_ahead
+from nktc.data.stored.duplicates import Duplicates, find_duplicates, take_prints
+from nktc.data.stored.eye import Box, Cell
+from nktc.data.stored.info import info
+from nktc.data.stored.show import Shown, describe_labels, show_batch, show_stored
+from nktc.data.stored.stored import Fault, Stored, Subject
+from nktc.data.stored.stored_layers import part_of, source_name, subject_of
+from nktc.data.stored.stored_sources import subjects_of
+from nktc.data.stored.verify import Report, verify
+from nktc.data.stream import Batch, Opening, Stream, read_ahead
 from nktc.data.supposed import supposed
+from nktc.data.workers import suggested_workers
 
 __all__ = [
     "KNOWN",
     "Batch",
+    "Box",
+    "Cell",
+    "Columns",
     "Conversion",
     "Download",
+    "Duplicates",
+    "Fault",
+    "Got",
     "KnownSet",
+    "MemoryStream",
     "Missing",
+    "Opening",
     "Options",
+    "Pictures",
     "Places",
+    "Report",
+    "Shown",
+    "SourceOptions",
+    "Stored",
     "Stream",
+    "Subject",
     "convert",
     "database_mean",
     "describe",
+    "describe_labels",
+    "describe_set",
     "describe_sizes",
     "find_copy",
+    "find_duplicates",
     "find_images",
+    "get",
+    "info",
+    "known_file",
+    "lies",
     "load_images",
     "open_stream",
+    "part_of",
     "prepare",
     "preprocessing",
     "read_ahead",
     "read_mean",
+    "show_batch",
+    "show_stored",
+    "source_name",
+    "subject_of",
+    "subjects_of",
+    "suggested_workers",
     "supposed",
+    "take_prints",
+    "verify",
     "write_mean",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,36 +14,30 @@ import torch
 
 from nktc.data.lists import read_list
 from nktc.data.order import draw
-from nktc.data.places import Places
 from nktc.data.resident import send
-from nktc.data.stream import Batch, Stream, with_tops
+from nktc.data.stream import Batch, Opening, Stream, with_tops
 from nktc.errors import LayerError, NktcError, near
 from nktc.files import find_file
 from nktc.ir import Feed, Shape, times
 from nktc.layers import HDF5Data
 
+HARM = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what a damaged file makes h5py raise
 OPEN = 2  # files whose rows are in memory at a time, where they are mixed
 
 
 def describe(layer: HDF5Data, folder: Path) -> Feed:
     """A batch of rows of each top's dataset, as all files have them. Raises LayerError."""
-    files = _files(layer, folder)
+    return _feed(layer, _files(layer, folder))
+
+
+def _feed(layer: HDF5Data, files: Sequence[File]) -> Feed:
     shapes = tuple((layer.batch, *shape) for shape in files[0].shapes)
     return Feed(shapes, sum(file.rows for file in files), ())
 
 
-def open_stream(
-    layer: HDF5Data,
-    *,
-    places: Places,
-    folder: Path,
-    seed: int,
-    device: torch.device,
-    tops: int,
-    resident: bool = False,
-) -> Stream:
+def open_stream(layer: HDF5Data, opening: Opening) -> Stream:
     """The stream of the layer. Raises LayerError."""
-    return RowStream(layer, folder, seed, device, tops)
+    return RowStream(layer, opening)
 
 
 def first_file(layer: HDF5Data, folder: Path) -> Path:
@@ -63,10 +58,10 @@ class RowStream(Stream):
     """Reads rows as they are asked for. Where they are mixed, files are, and then the rows inside a file, as in Caffe,
     so that few files at a time are in memory."""
 
-    def __init__(self, layer: HDF5Data, folder: Path, seed: int, device: torch.device, tops: int) -> None:
-        self.feed, self.device = with_tops(describe(layer, folder), tops), device
-        self._layer, self._seed, self._files = layer, seed, _files(layer, folder)
-        self._names = layer.blobs[:tops]
+    def __init__(self, layer: HDF5Data, opening: Opening) -> None:
+        self._layer, self._seed, self._files = layer, opening.seed, _files(layer, opening.folder)
+        self.feed, self.device = with_tops(_feed(layer, self._files), opening.tops), opening.device
+        self._names = layer.blobs[: opening.tops]
         self._whole = lru_cache(OPEN)(self._read_whole)
 
     def batch(self, k: int) -> Batch:
@@ -110,7 +105,7 @@ class RowStream(Stream):
         try:
             with h5py.File(path) as opened:
                 return [opened[name][rows] for name in self._names]
-        except (OSError, RuntimeError, KeyError) as error:
+        except HARM as error:
             where = "it" if rows == slice(None) else f"its rows {rows.start} to {rows.stop - 1}"
             reason = "it is not there any more" if not os.path.exists(path) else f"{where} cannot be read"
             raise NktcError(f"{path}: {reason} ({str(error).partition(chr(10))[0]})") from None
@@ -138,7 +133,7 @@ def _file(layer: HDF5Data, path: Path) -> File:
     try:
         with h5py.File(path) as file:
             held = {name: (tuple(s.shape), s.dtype) for name, s in file.items() if isinstance(s, h5py.Dataset)}
-    except (OSError, RuntimeError, ValueError) as error:
+    except HARM as error:
         reason = "it is no HDF5 file" if os.path.exists(path) else "it does not exist"
         raise LayerError(f"cannot read {path}, which source lists: {reason}", field="source") from error
     for name in layer.blobs:

@@ -1,133 +1,152 @@
-"""The ImageData layer: the image files of a list, in its order or mixed anew in each epoch."""
+"""The ImageData layer: the image files of a list, or of a folder that has a folder for each class."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from nktc.data.datum import Record
+from nktc.data.image_folder import read_folder
 from nktc.data.images import decode, resize
-from nktc.data.lists import Line, read_list
+from nktc.data.lists import Entry, read_list, read_paths
 from nktc.data.mean import file_mean
 from nktc.data.order import Order, draw
-from nktc.data.places import Places
-from nktc.data.records import Records, RecordStream
-from nktc.data.stream import data_feed
-from nktc.data.transform import cropped
+from nktc.data.parts import part_records, part_size
+from nktc.data.records import BadRecord, Reading, Records, RecordStream, Taken
+from nktc.data.stream import Opening, data_feed
+from nktc.data.transforms.transform import cropped
 from nktc.errors import LayerError, NktcError
-from nktc.files import find_file, read_bytes
-from nktc.ir import Feed, Shape
+from nktc.files import find_file
+from nktc.ir import Feed, Phase, Shape
 from nktc.layers import ImageData
+
+AT_ONCE = 1 << 17  # bytes that are asked of a file
 
 
 def describe(layer: ImageData, folder: Path) -> Feed:
     """From the settings or, where they do not tell the size, the first image. Raises LayerError."""
-    images = ListedImages(layer, folder)
-    return data_feed(image_shape(layer) or images.first().values.shape, layer.batch, len(images), ())
+    return _feed(layer, ListedImages(layer, folder))
+
+
+def _feed(layer: ImageData, images: ListedImages) -> Feed:
+    shape = image_shape(layer) or images.first()
+    records = part_size(layer.part, len(images))
+    return data_feed(shape, layer.batch, records, images.labels, layer.transform, layer.phase)
 
 
 def image_shape(layer: ImageData) -> Shape | None:
     """[c h w] of what the layer feeds where its settings tell it. Raises LayerError."""
     channels, crop = 3 if layer.color else 1, layer.transform.crop
     if layer.resize:
-        return cropped((channels, *layer.resize), layer.transform)
+        return cropped((channels, *layer.resize), layer.transform, layer.phase)
     return (channels, crop, crop) if crop else None
 
 
 def first_file(layer: ImageData, folder: Path) -> Path:
     """The file that the list has first. Raises LayerError."""
-    return _entry(layer, folder, read_list(layer.source_path, folder)[0]).path
+    return find_file(_entries(layer, folder)[0][0].path, folder)
 
 
-def open_stream(
-    layer: ImageData,
-    *,
-    places: Places,
-    folder: Path,
-    seed: int,
-    device: torch.device,
-    tops: int,
-    resident: bool = False,
-) -> RecordStream:
+def open_stream(layer: ImageData, opening: Opening) -> RecordStream:
     """The stream of the layer. Raises LayerError."""
-    images, feed = ListedImages(layer, folder), describe(layer, folder)
+    images, seed = ListedImages(layer, opening.folder), opening.seed
     images.first()
+    feed = _feed(layer, images)
     skipped = int(draw(seed, "rand_skip", 0, 1)[0] % np.uint64(layer.rand_skip)) if layer.rand_skip else 0
-    return RecordStream(
-        images,
-        Order(len(images), layer.batch, seed, layer.shuffle, skipped),
+    reading = Reading(
+        Order(feed.records or 0, layer.batch, seed, layer.shuffle, skipped),
         feed,
         layer.transform,
         layer.phase,
-        mean=file_mean(layer.transform, folder),
-        seed=seed,
-        device=device,
-        tops=tops,
-        resident=resident,
+        part_records(layer.part, len(images)),
+        file_mean(layer.transform, opening.folder),
+        layer.skips,
+        partial(open_stream, layer, opening.elsewhere()),
     )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An image file, its label, and the line that names them."""
-
-    path: Path
-    label: int
-    line: Line
+    return RecordStream(images, reading, opening)
 
 
 class ListedImages(Records):
-    """The images that the layer's list names, decoded and resized as it says. Raises LayerErrors for a list that cannot
-    be read or has a line without a label."""
+    """The images that the layer's source names, decoded and resized as it says; `labels` are the names of the classes
+    where folders tell them. Raises LayerErrors for a source that cannot be read or has a line without a label."""
 
     def __init__(self, layer: ImageData, folder: Path) -> None:
         self._layer = layer
-        self._entries = [_entry(layer, folder, line) for line in read_list(layer.source_path, folder)]
+        self._entries, self.labels = _entries(layer, folder)
+        self._first: Shape = ()
+        cuts = layer.phase is Phase.TRAIN and layer.transform.random_resized_crop
+        self._size = () if cuts else layer.resize
+        self._order = layer.transform.order if layer.color else "GRAY"
+        self._folder, self._before = folder, os.path.join(folder, "")
+        if os.path.exists(self._entries[0].path) and not os.path.exists(self._before + self._entries[0].path):
+            self._before = ""  # they lie under the working directory, it seems
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def read(self, places: np.ndarray) -> list[Record]:
-        return [self._read(self._entries[place]) for place in places.tolist()]
+    def read(self, places: np.ndarray) -> Taken:
+        chosen = [self._entries[place] for place in places.tolist()]
+        pictures = [self._read(place, entry) for place, entry in zip(places.tolist(), chosen, strict=True)]
+        return Taken(pictures, np.array([entry.label for entry in chosen], np.float32))
 
-    def first(self) -> Record:
-        """The first image of the list. Raises LayerError."""
+    def first(self) -> Shape:
+        """[c h w] of the first image that can be had. Raises LayerError."""
+        if not self._first:
+            try:
+                self._first = self._read(0, self._entries[0]).shape
+            except NktcError as error:
+                raise LayerError(error.message, field="source", help=error.help) from None
+        return self._first
+
+    def refusal(self, place: int, what: str) -> BadRecord:
+        entry = self._entries[place]
+        return BadRecord(place, f"{entry.where}{self._path(entry)}: {what}")
+
+    def _path(self, entry: Entry) -> Path:
+        return find_file(entry.path, self._folder)
+
+    def _read(self, place: int, entry: Entry) -> np.ndarray:
         try:
-            return self._read(self._entries[0])
-        except NktcError as error:
-            raise LayerError(error.message, field="source", help=error.help) from None
-
-    def refusal(self, place: int, what: str) -> NktcError:
-        return _refusal(self._entries[place], what)
-
-    def _read(self, entry: Entry) -> Record:
-        try:
-            data = read_bytes(entry.path, "image")
-        except NktcError as error:
-            raise NktcError(f"{entry.line}: {error.message}", help=error.help) from None
-        picture = decode(data, self._layer.transform.order if self._layer.color else "GRAY")
+            picture = decode(self._bytes(entry.path), self._order)
+        except (FileNotFoundError, NotADirectoryError):
+            raise BadRecord(place, f"{entry.where}image {self._path(entry)} does not exist") from None
+        except (OSError, ValueError) as error:  # ValueError: a name that no system takes
+            what = getattr(error, "strerror", None) or error
+            raise BadRecord(place, f"{entry.where}image {self._path(entry)} cannot be read: {what}") from None
         if picture is None:
-            raise _refusal(entry, "it is no 8-bit picture that can be decoded")
-        if self._layer.resize:
-            height, width = self._layer.resize
-            picture = resize(picture, (height, width))
-        return Record(picture, entry.label)
+            raise self.refusal(place, "it is no 8-bit picture that can be decoded")
+        if self._size:
+            height, width = self._size
+            picture = resize(picture, (height, width), self._layer.transform.resize_mode, self._layer.transform.fill)
+        return picture
+
+    def _bytes(self, path: str) -> bytes:
+        """A file in the net's folder, or under the working directory."""
+        try:
+            return _read_file(self._before + path if path[:1] != os.sep else path)
+        except (FileNotFoundError, NotADirectoryError):
+            return _read_file(str(find_file(path, self._folder)))
 
 
-def _entry(layer: ImageData, folder: Path, line: Line) -> Entry:
-    """`path label`, the label behind the last space, as Caffe has it."""
-    name, _, label = line.text.rpartition(" ")
+def _read_file(path: str) -> bytes:
+    """A file, with as little ado as there can be: Python opens a file object more slowly than OpenCV decodes a small
+    picture. OpenCV's own imread is no way: damaged files end the process in it."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        number = int(label)
-    except ValueError:
-        name = ""
-    if not name:
-        raise LayerError(f'{line}: "{line.text}" is no path and label', field="source", help="write: cat.jpg 0")
-    return Entry(find_file(f"{layer.root_folder}{name.rstrip()}", folder), number, line)
+        parts = [os.read(descriptor, AT_ONCE)]
+        while len(parts[-1]) >= AT_ONCE:
+            parts.append(os.read(descriptor, AT_ONCE))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
-def _refusal(entry: Entry, what: str) -> NktcError:
-    return NktcError(f"{entry.line}: {entry.path}: {what}")
+def _entries(layer: ImageData, folder: Path) -> tuple[Sequence[Entry], tuple[str, ...]]:
+    """The images of the source, and the names of the classes where it has them. Raises LayerError."""
+    path = find_file(layer.source_path, folder)
+    if path.is_dir():
+        return read_folder(path)
+    return read_paths(read_list(layer.source_path, folder), layer.root_folder), ()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nktc.data import transform
+from nktc.data.transforms import transform
 from nktc.data.trees import is_picture
 from nktc.errors import NktcError
 from nktc.ir import Phase, Preprocessing, Transform
@@ -20,9 +20,11 @@ from nktc.ir import Phase, Preprocessing, Transform
 ANY = "ANY"
 """Order of planes: what the file itself has, colour as BGR."""
 
+cv2.utils.logging.setLogLevel(0)  # what OpenCV would say of a damaged file is said here, with its name
+
 _FLAGS = {
     "BGR": cv2.IMREAD_COLOR,
-    "RGB": cv2.IMREAD_COLOR,
+    "RGB": cv2.IMREAD_COLOR_RGB,
     "GRAY": cv2.IMREAD_GRAYSCALE,
     ANY: cv2.IMREAD_UNCHANGED,
 }
@@ -40,8 +42,8 @@ class Images:
 
 
 def decode(data: bytes | memoryview, order: str) -> np.ndarray | None:
-    """u8[c h w] of an image file, planes in `order`: BGR, RGB, GRAY or ANY; None for what is no 8-bit
-    picture."""
+    """u8[c h w] of an image file, planes in `order`: BGR, RGB, GRAY or ANY; None for what is no 8-bit picture. A view
+    of OpenCV's pixels, which `pictures.put` brings into planes fastest."""
     if len(data) == 0:
         return None
     try:
@@ -50,25 +52,60 @@ def decode(data: bytes | memoryview, order: str) -> np.ndarray | None:
         return None
     if picture is None or picture.dtype != np.uint8:
         return None
-    return planes(picture, order)
+    return planes(picture)
 
 
-def planes(picture: np.ndarray, order: str) -> np.ndarray:
-    """u8[h w] or OpenCV's u8[h w c] -> u8[c h w], red first when `order` is RGB."""
-    if picture.ndim == 2:
-        return picture[None]
-    if order == "RGB":
-        picture = picture[..., ::-1]
-    return np.ascontiguousarray(picture.transpose(2, 0, 1))
+def planes(picture: np.ndarray) -> np.ndarray:
+    """[h w] or OpenCV's [h w c] -> [c h w], a view of it."""
+    return picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
 
 
-def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """u8[c h w] to `size` (height, width), bilinear without smoothing, as Caffe's tools do it: a net sees a
-    photo at prediction as its training set was made. A picture that has the size comes back as it is."""
+def resize(picture: np.ndarray, size: tuple[int, int], mode: str = "SQUASH", fill: int = 0) -> np.ndarray:
+    """u8 or f32 [c h w] to `size` (height, width), bilinear without smoothing, as Caffe's tools do it: a net sees a
+    photo at prediction as its training set was made. A picture that has the size comes back as it is.
+
+    SQUASH scales each side for itself. The others scale both by one factor: CROP until the size is covered, FILL until
+    the picture fits into it, HALF_CROP by the mean of the two (of what the sides are divided by, as DIGITS has it).
+    Scaled sides are rounded to whole pixels, at least 1. Then the middle is cut out, an odd rest going below and to the
+    right, and what is short gets `fill`, the odd rest there too.
+    """
+    height, width = picture.shape[1:]
+    if (height, width) == size:
+        return picture
+    ratios = height / size[0], width / size[1]
+    match mode:
+        case "CROP":
+            ratio = min(ratios)
+        case "FILL":
+            ratio = max(ratios)
+        case "HALF_CROP":
+            ratio = sum(ratios) / 2
+        case _:
+            return _scale(picture, size)
+    scaled = _scale(picture, (max(1, round(height / ratio)), max(1, round(width / ratio))))
+    top, left = (max(0, there - wanted) // 2 for there, wanted in zip(scaled.shape[1:], size, strict=True))
+    kept = scaled[:, top : top + size[0], left : left + size[1]]
+    if kept.shape[1:] == size:
+        return kept
+    whole = np.full((picture.shape[0], *size), fill, picture.dtype)
+    top, left = ((wanted - there) // 2 for there, wanted in zip(kept.shape[1:], size, strict=True))
+    whole[:, top : top + kept.shape[1], left : left + kept.shape[2]] = kept
+    return whole
+
+
+def resized(picture: np.ndarray, settings: Transform, phase: Phase = Phase.TEST) -> np.ndarray:
+    """u8 or f32 [c h w] as the settings resize a record once it is decoded; a random resized crop takes it as it is."""
+    if not any(settings.resize) or (settings.random_resized_crop and phase is Phase.TRAIN):
+        return picture
+    return resize(picture, settings.resize, settings.resize_mode, settings.fill)
+
+
+def _scale(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Each side of [c h w] for itself."""
     if picture.shape[1:] == size:
         return picture
-    resized = cv2.resize(picture.transpose(1, 2, 0), size[::-1], interpolation=cv2.INTER_LINEAR)
-    return resized[None] if resized.ndim == 2 else np.ascontiguousarray(resized.transpose(2, 0, 1))
+    scaled = cv2.resize(picture.transpose(1, 2, 0), size[::-1], interpolation=cv2.INTER_LINEAR)
+    return planes(scaled)
 
 
 def prepare(image: bytes | str | Path, p: Preprocessing) -> Tensor:
@@ -82,10 +119,11 @@ def prepare(image: bytes | str | Path, p: Preprocessing) -> Tensor:
     picture = decode(data, p.order)
     if picture is None:
         raise NktcError(f"{name} is not an image that can be decoded")
-    pixels = torch.from_numpy(resize(picture, p.size))[None]
-    settings = Transform(scale=p.scale, crop=p.crop)
+    pixels = torch.from_numpy(resize(picture, p.size, p.resize_mode, p.fill))[None]
+    deviations = () if p.std is None else tuple(p.std.ravel().tolist())
+    settings = Transform(scale=p.scale, crop=p.crop, std_values=deviations)
     pipeline = transform.Pipeline(settings, Phase.TEST, tuple(pixels.shape[1:]), mean=p.mean)
-    return pipeline(pixels)[0]
+    return pipeline(pixels, np.zeros(1, np.uint64))[0]
 
 
 def load_images(paths: Sequence[str | Path], p: Preprocessing, threads: int | None = None) -> Tensor:

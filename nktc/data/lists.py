@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,3 +35,29 @@ def read_list(name: str, folder: Path) -> list[Line]:
     if not found:
         raise LayerError(f"source {path} lists nothing", field="source")
     return found
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image file, its label, and where that is said: "FILE:LINE: ", or nothing."""
+
+    path: str
+    label: int
+    where: str
+
+
+def read_paths(lines: Sequence[Line], root: str) -> list[Entry]:
+    """Lines of `path label`, the label behind the last space, as Caffe has it; `root` is put before each path as it is.
+    Raises LayerError."""
+    entries = []
+    for line in lines:
+        name, _, label = line.text.rpartition(" ")
+        try:
+            path = f"{root}{name.rstrip()}"
+            path = os.path.expanduser(path) if path.startswith("~") else path
+            entries.append(Entry(path, int(label), f"{line}: "))
+        except ValueError:
+            name = ""
+        if not name:
+            raise LayerError(f'{line}: "{line.text}" is no path and label', field="source", help="write: cat.jpg 0")
+    return entries

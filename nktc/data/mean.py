@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from nktc.data.backends import open_database
-from nktc.data.datum import BadDatum, parse
+from nktc.data.databases.backends import open_database
+from nktc.data.databases.datum import BadDatum, parse
 from nktc.data.progress import progress
 from nktc.errors import LayerError, NktcError
 from nktc.files import find_file, read_bytes, write_bytes

@@ -12,10 +12,15 @@ import numpy as np
 
 def draw(seed: int, purpose: str, position: int, count: int) -> np.ndarray:
     """Random u64[count] for `count` positions of a stream from `position` on, each of seed, purpose and its
-    position alone (splitmix64's mixing of a counter)."""
+    position alone."""
+    return draw_at(seed, purpose, np.arange(position, position + count, dtype=np.uint64))
+
+
+def draw_at(seed: int, purpose: str, counters: np.ndarray) -> np.ndarray:
+    """Random u64[n] for u64[n] or i64[n] `counters`, each of seed, purpose and its counter alone (splitmix64's mixing
+    of a counter)."""
     key = _mix(np.array([seed & (2**64 - 1)], np.uint64) + np.uint64(zlib.crc32(purpose.encode())))
-    counter = np.arange(position, position + count, dtype=np.uint64)
-    return _mix(key + (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+    return _mix(key + (counters.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
 
 
 def _mix(z: np.ndarray) -> np.ndarray:
@@ -50,6 +55,15 @@ class Order:
             return positions % self.records
         epochs = range(epoch, (first + self.batch - 1) // self.records + 1)
         return np.concatenate([self.epoch(e) for e in epochs])[start : start + self.batch]
+
+    def counters(self, k: int) -> np.ndarray:
+        """i64[batch]: epoch * records + index of each record of batch `k`, from which its chances follow."""
+        positions = np.arange(self.batch) + (self.skipped + k * self.batch)
+        if not self.shuffle:
+            return positions
+        chosen = self.batch_records(k)
+        within = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
+        return positions // self.records * self.records + within
 
     def epoch(self, epoch: int) -> np.ndarray:
         """The order of the records in one epoch of a shuffled stream."""

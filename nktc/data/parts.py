@@ -11,7 +11,8 @@ from nktc.layers import Part
 
 def part_size(part: Part | None, records: int) -> int:
     """How many of a source's records are in a part, None being all. VALIDATION and TEST have their share rounded to the
-    nearest whole number, TRAIN has the rest. Raises LayerError for a part without records."""
+    nearest whole number, TRAIN has the rest; of those, at most the part's `records`. Raises LayerError for a part
+    without records."""
     if part is None:
         return records
     start, end = _place(part, records)
@@ -20,18 +21,17 @@ def part_size(part: Part | None, records: int) -> int:
             f"its {part.name} part is empty: {records} records, validation {part.validation:g}, test {part.test:g}"
         )
         raise LayerError(problem, field="split_param")
-    return end - start
+    return min(end - start, part.records or records)
 
 
 def part_records(part: Part | None, records: int) -> np.ndarray | None:
     """The indices of the records in a part, rising; None for all. They follow from the part and the number of records
-    alone, and which are in TEST does not depend on the share of VALIDATION. Raises LayerError for a part without
-    records."""
+    alone, and which are in TEST does not depend on the share of VALIDATION. A part of fewer `records` lies within one
+    of more. Raises LayerError for a part without records."""
     if part is None:
         return None
-    part_size(part, records)
-    start, end = _place(part, records)
-    return np.sort(np.argsort(draw(part.seed, "split", 0, records), kind="stable")[start:end])
+    count, (start, _) = part_size(part, records), _place(part, records)
+    return np.sort(np.argsort(draw(part.seed, "split", 0, records), kind="stable")[start : start + count])
 
 
 def _place(part: Part, records: int) -> tuple[int, int]:

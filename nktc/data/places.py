@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from nktc.data.catalogue import KNOWN
+from nktc.data.sets.catalogue import KNOWN, known_names
 from nktc.errors import NktcError, near
 
 DATA, CACHE = "NKTC_DATA", "NKTC_CACHE"
@@ -59,7 +59,7 @@ class Places:
 def split_root(root: str) -> tuple[str, Path]:
     """NAME and PATH of `NAME=PATH`; "" and the path where there is no NAME, or where a file of that name
     exists."""
-    given = re.fullmatch(r"(\w+)=(.+)", root)
+    given = re.fullmatch(r"([\w-]+)=(.+)", root)
     if given and not Path(root).exists():
         return given[1], Path(given[2]).expanduser()
     return "", Path(root).expanduser()
@@ -87,14 +87,13 @@ def cache_folder() -> Path:
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
-    """Changes when one of the files is moved, resized or written anew; 16 hexadecimal digits."""
+    """Changes when one of the files is moved, resized or written anew, comes or goes; 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for path in paths:
-        status = path.stat()
-        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        try:
+            status = path.stat()
+            seen = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError:
+            seen = "not there"
+        digest.update(f"{os.path.realpath(path)}\0{seen}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
-
-
-def known_names() -> str:
-    """A help line with the names of the data sets."""
-    return f"the data sets are {', '.join(KNOWN)}"

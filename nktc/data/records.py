@@ -2,119 +2,270 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nktc.data.datum import Record
 from nktc.data.order import Order
+from nktc.data.pictures import stacked
 from nktc.data.resident import room, send
-from nktc.data.stream import Batch, Stream, with_tops
-from nktc.data.transform import Pipeline, cropped, mean_of
-from nktc.errors import LayerError, NktcError
-from nktc.ir import Feed, Phase, Preprocessing, Shape, Transform, times
+from nktc.data.stream import CPU, Batch, Opening, Stream, with_tops
+from nktc.data.transforms.transform import Pipeline, cropped, mean_of, preprocessing_of
+from nktc.data.workers import Fetched, Workers, suggested_workers
+from nktc.errors import LayerError, NktcError, NktcWarning
+from nktc.ir import Feed, Phase, Shape, Transform, size, times
+
+TOLD = 10  # bad records of a source that are named while it runs
+SMALL = 1 << 30  # bytes that are kept after they were decoded once, which takes less than processes take to start
+IN_A_ROW = 1000  # bad records, after which a source is taken for broken
+
+
+class BadRecord(NktcError):
+    """A record that cannot be used; `place` is counted from 0."""
+
+    def __init__(self, place: int, message: str, *, help: str = "") -> None:
+        super().__init__(message, help=help)
+        self.place = place
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """Records: values u8 or f32 [n c h w], or a list of [c h w] where they are pictures, perhaps of several sizes, with
+    pixels in whatever order; labels f32[n]."""
+
+    values: np.ndarray | list[np.ndarray]
+    labels: np.ndarray
 
 
 class Records(ABC):
     """Pictures or other arrays with a label each, by their places from 0."""
 
     @abstractmethod
-    def read(self, places: np.ndarray) -> list[Record]:
-        """The records at i64[n] `places`. Raises NktcError, which names the record, for one that cannot be read."""
+    def __len__(self) -> int:
+        """How many there are."""
 
     @abstractmethod
-    def refusal(self, place: int, what: str) -> NktcError:
+    def read(self, places: np.ndarray) -> Taken:
+        """The records at i64[n] `places`. Raises BadRecord for the first that cannot be read."""
+
+    @abstractmethod
+    def refusal(self, place: int, what: str) -> BadRecord:
         """What to raise for the record at a place."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a stream goes through records: the places in `part`, all of them where None, in `order`, and what becomes of
+    them. With `skips` a record that cannot be used is replaced by the next that can. `feed` has all tops; `parallel`
+    tells that records take work which other processes can do, each of which calls `again` for a stream of its own."""
+
+    order: Order
+    feed: Feed
+    transform: Transform
+    phase: Phase
+    part: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    skips: bool = False
+    again: Callable[[], RecordStream] | None = None
 
 
 class RecordStream(Stream):
     """Reads and transforms as it goes; bytes travel to the device, and become floats there.
 
-    If it may, it keeps on the device what it has read, and becomes resident when that is everything.
+    If it may, it keeps on the device what it has read, and becomes resident when that is everything. Where decoding is
+    the work, processes may do it: they read and cut, and the arithmetic is done here.
     """
 
-    def __init__(
-        self,
-        records: Records,
-        order: Order,
-        feed: Feed,
-        transform: Transform,
-        phase: Phase,
-        *,
-        part: np.ndarray | None = None,
-        mean: np.ndarray | None = None,
-        seed: int = 0,
-        device: torch.device,
-        tops: int,
-        resident: bool,
-    ) -> None:
-        """The order goes through the places in `part`, all of them where None. `feed` has all tops. Raises LayerErrors
-        where transform or mean do not fit the first record, and what reading it raises."""
-        self.feed, self.device = with_tops(feed, tops), device
-        self._records, self._order, self._part = records, order, part
-        self._transform, self._phase, self._mean, self._seed, self._tops = transform, phase, mean, seed, tops
-        self._pipelines: dict[Shape, Pipeline] = {}
-        first = records.read(np.zeros(1, np.int64))[0].values
+    def __init__(self, records: Records, reading: Reading, opening: Opening) -> None:
+        """Raises LayerErrors where transform or mean do not fit the first record, and what reading it raises."""
+        self.feed, self.device = with_tops(reading.feed, opening.tops), opening.device
+        self.skipped: dict[int, str] = {}
+        self._tells = not multiprocessing.parent_process()  # a process that reads for us hands them over
+        self._records, self._reading, self._opening = records, reading, opening
+        self._order, self._transform = reading.order, reading.transform
+        self._pipelines: dict[tuple[Shape, torch.device], Pipeline] = {}
+        self._shape: Shape = ()
+        first = self._read(np.zeros(1, np.int64)).values[0]
         shape = self._shape = first.shape
-        self._pipeline(shape)
-        self._kept = room(order.records, shape, device) if resident and first.dtype == np.uint8 else None
-        self.preprocessing = _preprocessing(shape, transform, mean_of(transform, shape, mean))
+        self._classes = reading.transform.classes or len(reading.feed.labels)
+        self._mixes = self._pipeline(shape, self.device).mixes
+        bytes_ = first.dtype == np.uint8
+        self._kept = (
+            room(self._order.records, shape, opening.device, opening.cache) if opening.resident and bytes_ else None
+        )
+        self._workers: Workers | None = None
+        self._hands = 0
+        small = self._kept is not None and self._order.records * size(shape) < SMALL
+        if reading.again and not small:
+            self._hands = suggested_workers(opening.device) if opening.workers is None else opening.workers
+        self.preprocessing = preprocessing_of(reading.transform, shape, mean_of(reading.transform, shape, reading.mean))
 
     def batch(self, k: int) -> Batch:
-        chosen, position = self._order.batch_records(k), k * self._order.batch
+        chosen = self._order.batch_records(k)
         if (kept := self._kept) and kept.has(chosen):
             pixels, labels = kept.take(chosen)
-        else:
-            places = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
-            places = places if self._part is None else self._part[places]
-            records = self._records.read(places)
-            labels = send(torch.tensor([record.label for record in records], dtype=torch.float32), self.device)
-            if any(record.values.shape != self._shape for record in records):
-                self._check_shapes(records, places)
-                self._kept = None
-                each = [self._pipeline(r.values.shape)(self._sent([r]), position + i) for i, r in enumerate(records)]
-                return (torch.cat(each), labels)[: self._tops]
-            pixels = self._sent(records)
-            self._keep(chosen, pixels, labels)
-        return (self._pipeline(self._shape)(pixels, position), labels)[: self._tops]
+            return self._finished(k, pixels, labels, cut=False)
+        fetched = self._workers.take(k) if self._workers else None
+        if fetched is None:
+            return self._from(k, self.fetch(k, whole=True))
+        try:
+            return self._from(k, fetched)
+        finally:
+            assert self._workers
+            self._workers.done(k)
 
-    def _keep(self, chosen: np.ndarray | slice, pixels: Tensor, labels: Tensor) -> None:
+    def expect(self, k: int) -> None:
+        if self._hands and not self._workers:
+            assert self._reading.again
+            shape, itemsize = self._shape, 4 if self._kept is None else 1
+            largest = max(size(shape), size(self.feed.shapes[0][1:])) * itemsize * self._order.batch
+            self._workers = Workers(self._reading.again, self._hands, largest)
+        if self._workers and not (self._kept and self._kept.has(self._order.batch_records(k))):
+            self._workers.expect(k, whole=self._kept is not None)
+
+    def forget(self) -> None:
+        if self._workers:
+            self._workers.forget()
+
+    def close(self) -> None:
+        """End the processes that read for this stream; it goes on without them."""
+        if self._workers:
+            self._workers.close()
+        self._workers, self._hands = None, 0
+
+    def fetch(self, k: int, whole: bool) -> Fetched:
+        """The records of batch `k` on the host, `whole` as they were read where their sizes are equal, or cut. Needs
+        nothing that was done before, so any process can do it."""
+        chosen = self._order.batch_records(k)
+        indices = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
+        before = set(self.skipped)
+        found = self._read(indices)
+        values, cut = found.values, not whole
+        if isinstance(values, list) and whole and _alike(values, self._shape):
+            values = stacked(values)
+        elif isinstance(values, list):
+            values, cut = self._cut_each(values, self._order.counters(k)).numpy(), True
+        elif not whole:
+            values = self._pipeline(self._shape, CPU).cut(_tensor(values), self._order.counters(k)).numpy()
+        new = {place: what for place, what in self.skipped.items() if place not in before}
+        return Fetched(values, found.labels, cut, new)
+
+    def _cut_each(self, pictures: list[np.ndarray], counters: np.ndarray) -> Tensor:
+        """Pictures of several sizes, which a cut makes equal."""
+        pipeline = self._pipeline(self._shape, CPU)
+        if not pipeline.samples and len({picture.dtype for picture in pictures}) == 1:
+            return pipeline.cut_pictures(pictures, counters)
+        ones = [_tensor(picture[None]) for picture in pictures]
+        return torch.cat([self._pipeline(x.shape[1:], CPU).cut(x, counters[[i]]) for i, x in enumerate(ones)])
+
+    def _from(self, k: int, fetched: Fetched) -> Batch:
+        for place, what in fetched.skipped.items():
+            self._skip(place, what)
+        pixels = send(_tensor(fetched.values), self.device)
+        labels = send(torch.from_numpy(fetched.labels), self.device)
+        if self._kept:
+            self._keep(k, pixels, labels, fetched.cut)
+        return self._finished(k, pixels, labels, fetched.cut)
+
+    def _keep(self, k: int, pixels: Tensor, labels: Tensor, cut: bool) -> None:
         """Keep records where there is room for all and all are bytes of one shape."""
-        if (kept := self._kept) and pixels.dtype == torch.uint8:
-            kept.put(chosen, pixels, labels)
+        if (kept := self._kept) and not cut and pixels.dtype == torch.uint8:
+            kept.put(self._order.batch_records(k), pixels, labels)
             self.resident = kept.whole
+            if self.resident:
+                self.close()
         else:
             self._kept = None
 
-    def _sent(self, records: list[Record]) -> Tensor:
-        return send(torch.from_numpy(np.stack([record.values for record in records])), self.device)
+    def _finished(self, k: int, pixels: Tensor, labels: Tensor, cut: bool) -> Batch:
+        pipeline, counters = self._pipeline(self._shape, self.device), self._order.counters(k)
+        x = pipeline.values(pixels if cut else pipeline.cut(pixels, counters), counters)
+        if self._mixes:
+            x, labels = pipeline.mix(x, labels, counters, self._classes)
+        return (x, labels)[: self._opening.tops]
 
-    def _pipeline(self, shape: Shape) -> Pipeline:
-        """Images of several sizes may come, where a crop makes them equal."""
-        if shape not in self._pipelines:
-            mean = mean_of(self._transform, shape, self._mean)
-            self._pipelines[shape] = Pipeline(self._transform, self._phase, shape, mean, self._seed, self.device)
-        return self._pipelines[shape]
+    def _read(self, indices: np.ndarray) -> Taken:
+        """The records at indices of the part, bad ones replaced where they are to be skipped."""
+        part = self._reading.part
+        places = indices if part is None else part[indices]
+        try:
+            found = self._records.read(places)
+            self._check(found, places)
+            return found
+        except BadRecord:
+            if not self._reading.skips:
+                raise
+        values, labels = [], []
+        for index in indices.tolist():
+            good = self._read_good(index)
+            values.append(good.values[0])
+            labels.append(float(good.labels[0]))
+        return Taken(values, np.array(labels, np.float32))
 
-    def _check_shapes(self, records: list[Record], places: np.ndarray) -> None:
-        """Refuse a record that does not come out as the first one did."""
-        expected = self.feed.shapes[0][1:]
-        for record, place in zip(records, places.tolist(), strict=True):
+    def _read_good(self, index: int) -> Taken:
+        """The record at an index of the part, or the first good one after it."""
+        part, last = self._reading.part, None
+        for i in range(index, index + IN_A_ROW):
+            within = i % self._order.records
+            place = within if part is None else int(part[within])
             try:
-                shape = cropped(record.values.shape, self._transform)
-                mean_of(self._transform, record.values.shape, self._mean)
+                found = self._records.read(np.array([place]))
+                self._check(found, np.array([place]))
+                return found
+            except BadRecord as error:
+                last = error.message
+                self._skip(error.place, last)
+        raise NktcError(f"{IN_A_ROW} records in a row cannot be used; the last: {last}")
+
+    def _skip(self, place: int, what: str) -> None:
+        """Note a record, and say the first of them at once; whoever runs the stream tells how many there were."""
+        if place not in self.skipped and self._tells and len(self.skipped) < TOLD:
+            print(NktcWarning(f"skipped: {what}"), file=sys.stderr)
+        self.skipped.setdefault(place, what)
+
+    def _check(self, found: Taken, places: np.ndarray) -> None:
+        """Refuse a record that does not come out as the first one did, and a label outside the names of the classes."""
+        classes = len(self.feed.labels)
+        if classes and not ((found.labels >= 0) & (found.labels < classes)).all():
+            i = int(np.flatnonzero((found.labels < 0) | (found.labels >= classes))[0])
+            what = f"its label is {found.labels[i]:g}, there are names for the classes 0 to {classes - 1}"
+            raise self._records.refusal(int(places[i]), what)
+        values = found.values
+        if not self._shape or (
+            _alike(values, self._shape) if isinstance(values, list) else values.shape[1:] == self._shape
+        ):
+            return
+        expected = self.feed.shapes[0][1:]
+        for value, place in zip(values, places.tolist(), strict=True):
+            try:
+                shape = cropped(value.shape, self._transform, self._reading.phase)
+                mean_of(self._transform, value.shape, self._reading.mean)
                 what = "" if shape == expected else f"it is {times(shape)}, the first one is {times(expected)}"
             except LayerError as error:
                 what = error.message
             if what:
                 raise self._records.refusal(place, what)
 
+    def _pipeline(self, shape: Shape, device: torch.device) -> Pipeline:
+        """Images of several sizes may come, where a crop makes them equal."""
+        if (shape, device) not in self._pipelines:
+            reading, seed = self._reading, self._opening.seed
+            mean = mean_of(reading.transform, shape, reading.mean)
+            self._pipelines[shape, device] = Pipeline(reading.transform, reading.phase, shape, mean, seed, device)
+        return self._pipelines[shape, device]
 
-def _preprocessing(shape: Shape, transform: Transform, mean: np.ndarray | None) -> Preprocessing | None:
-    """What a picture goes through to be a record's equal; None for records that are no pictures."""
-    if shape[0] not in (1, 3):
-        return None
-    order = transform.order if shape[0] == 3 else "GRAY"
-    return Preprocessing((shape[1], shape[2]), order, mean, transform.scale, transform.crop)
+
+def _alike(pictures: list[np.ndarray], shape: Shape) -> bool:
+    """Whether they have that shape and are of one kind."""
+    return all(p.shape == shape and p.dtype == pictures[0].dtype for p in pictures)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    """Without a copy, unless torch wants one."""
+    return torch.from_numpy(np.require(values, requirements="W"))

@@ -49,9 +49,11 @@ class Kept:
         return self._pixels.index_select(0, chosen), self._labels.index_select(0, chosen)
 
 
-def room(records: int, shape: Shape, device: torch.device) -> Kept | None:
-    """A place for records of a shape, [c h w]; None where the device has too little memory."""
-    if records * size(shape) * SHARE >= free_memory(device):
+def room(records: int, shape: Shape, device: torch.device, cache: int | None = None) -> Kept | None:
+    """A place for records of a shape, [c h w]; None where they take more than `cache` bytes, or, where that is
+    None, a quarter of the device's free memory."""
+    needed = records * size(shape)
+    if needed * SHARE >= free_memory(device) if cache is None else needed > cache:
         return None
     if device.type == "cuda":
         pixels = torch.empty((records, *shape), dtype=torch.uint8, device=device)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from nktc.data import database, dataset, described, hdf5, image_list
+from nktc.data import annotated, database, dataset, hdf5, image_list, memory, table, window
 from nktc.data.mean import file_mean
 from nktc.data.places import Places
-from nktc.data.stream import CPU, Stream
-from nktc.data.transform import mean_of
+from nktc.data.stream import Opening, Stream
+from nktc.data.transforms.transform import mean_of, std_of
 from nktc.errors import LayerError
 from nktc.ir import Feed, Layer, Preprocessing, times
-from nktc.layers import Data, Dataset, HDF5Data, ImageData, Input, MemoryData, WindowData
+from nktc.layers import AnnotatedData, Data, Dataset, HDF5Data, ImageData, Input, MemoryData, TableData, WindowData
 
 
 class Source(Protocol):
@@ -23,27 +21,19 @@ class Source(Protocol):
     def describe(self, layer: Any, folder: Path) -> Feed:
         """The layer's feed with all the tops it can have, as cheaply as can be told. Raises LayerError."""
 
-    def open_stream(
-        self,
-        layer: Any,
-        *,
-        places: Places,
-        folder: Path,
-        seed: int,
-        device: torch.device,
-        tops: int,
-        resident: bool = False,
-    ) -> Stream:
+    def open_stream(self, layer: Any, opening: Opening) -> Stream:
         """Its batches. Raises LayerError."""
 
 
 SOURCES: dict[type[Layer], Source] = {
+    AnnotatedData: annotated,
     Data: database,
     Dataset: dataset,
     HDF5Data: hdf5,
     ImageData: image_list,
-    MemoryData: described,
-    WindowData: described,
+    MemoryData: memory,
+    TableData: table,
+    WindowData: window,
 }
 
 
@@ -60,21 +50,9 @@ def describe(layer: Layer, folder: Path) -> Feed:
         raise LayerError(f"its source cannot be read: {error.strerror}", field="source") from None
 
 
-def open_stream(
-    layer: Layer,
-    *,
-    places: Places,
-    folder: Path,
-    seed: int,
-    device: torch.device = CPU,
-    tops: int = 2,
-    resident: bool = False,
-) -> Stream:
-    """The batches of the layer, each with its first `tops` tops, on `device`. With `resident`, records that have been
-    read stay there where they take less than a quarter of its free memory; batches are the same. Raises LayerError."""
-    return _source(layer).open_stream(
-        layer, places=places, folder=folder, seed=seed, device=device, tops=tops, resident=resident
-    )
+def open_stream(layer: Layer, opening: Opening) -> Stream:
+    """The batches of the layer. Raises LayerError."""
+    return _source(layer).open_stream(layer, opening)
 
 
 def _source(layer: Layer) -> Source:
@@ -92,9 +70,9 @@ def preprocessing(layer: Layer, places: Places, folder: Path) -> Preprocessing |
     match layer:
         case Dataset():
             return dataset.preprocessing(layer, places, folder)
-        case Data() | ImageData():
+        case AnnotatedData() | Data() | ImageData():
             source = _source(layer)
-            return source.open_stream(layer, places=places, folder=folder, seed=0, device=CPU, tops=1).preprocessing
+            return source.open_stream(layer, Opening(places, folder, tops=1)).preprocessing
         case Input():
             return _of_input(layer, folder)
     return None
@@ -117,6 +95,10 @@ def _of_input(layer: Input, folder: Path) -> Preprocessing | None:
         size = (image.shape[1], image.shape[2])  # Caffe crops the mean with the picture, so they are of one size.
     if size[0] < height or size[1] < width or (size != (height, width) and not transform.crop):
         raise LayerError(f"pictures of {times(size)} cannot be its {height}x{width}", field="resize_height")
-    mean = mean_of(transform, (channels, *size), image)
+    # A net that was trained with a random resized crop has a mean image of the size of its results.
+    cut = image is not None and image.shape[1:] == (height, width)
+    mean = mean_of(transform, (channels, height, width) if cut else (channels, *size), image)
     order = "GRAY" if channels == 1 else transform.order
-    return Preprocessing(size, order, mean, transform.scale, transform.crop if size != (height, width) else 0)
+    crop = transform.crop if size != (height, width) else 0
+    std = std_of(transform, (channels, *size))
+    return Preprocessing(size, order, mean, transform.scale, crop, transform.resize_mode, transform.fill, std)

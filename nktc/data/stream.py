@@ -7,19 +7,50 @@ import contextlib
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from nktc.ir import Feed, Preprocessing, Shape
+from nktc.data.places import Places
+from nktc.errors import LayerError
+from nktc.ir import Feed, Phase, Preprocessing, Shape, Transform
 
 Batch = tuple[Tensor, ...]
 
+PLAIN = Transform()
+EXPECTED = 32  # batches that a stream is told of before they are asked for; it takes on as many as it has hands
+
 CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a layer's stream is opened with.
+
+    Files lie in `folder`, that of the net, or under the working directory; named sets in `places`. The stream gives the
+    first `tops` tops on `device`, its chances follow from `seed`. With `resident` what has been read stays there
+    where it takes at most `cache` bytes, None for a quarter of what is free. `workers` processes read and decode, None
+    for as many as the machine suggests.
+    """
+
+    places: Places
+    folder: Path
+    seed: int = 0
+    device: torch.device = CPU
+    tops: int = 2
+    resident: bool = False
+    cache: int | None = None
+    workers: int | None = 0
+
+    def elsewhere(self) -> Self:
+        """The same for another process, which reads, on the host, and keeps nothing."""
+        return replace(self, device=CPU, resident=False, workers=0)
 
 
 class Batches(Protocol):
@@ -36,6 +67,12 @@ class Batches(Protocol):
     def batch(self, k: int) -> Batch:
         """Batch `k`; always the same one for the same k."""
 
+    def expect(self, k: int) -> None:
+        """Told before batch `k` is asked for; may be told again."""
+
+    def forget(self) -> None:
+        """Batches that were expected will not be asked for."""
+
 
 class Stream(ABC):
     """What feeds one data layer.
@@ -43,7 +80,8 @@ class Stream(ABC):
     `feed` tells shapes, records and labels of what is really read; `preprocessing` what its pictures go
     through, None where they are none. `stand_in` names the set that is read in place of the one asked for, ""
     where it is that one, and `missing` tells why. A `resident` stream makes its batches from memory on the
-    `device`; a stream may become resident once it has read everything.
+    `device`; a stream may become resident once it has read everything. `skipped` names records that could not be used
+    and were replaced, by their places.
     """
 
     feed: Feed
@@ -52,6 +90,7 @@ class Stream(ABC):
     missing: str = ""
     resident: bool = False
     device: torch.device = CPU
+    skipped: Mapping[int, str] = MappingProxyType({})
 
     @abstractmethod
     def batch(self, k: int) -> Batch:
@@ -59,10 +98,32 @@ class Stream(ABC):
         for the same k; new tensors, on the stream's device. Raises NktcError for a record that cannot be
         read."""
 
+    def expect(self, k: int) -> None:
+        """Told before batch `k` is asked for, so that it can be made elsewhere meanwhile; may be told again."""
+        return
 
-def data_feed(image: Shape, batch: int, records: int | None, labels: tuple[str, ...], tops: int = 2) -> Feed:
-    """The feed of a layer with data and label."""
-    return Feed(((batch, *image), (batch,))[:tops], records, labels)
+    def forget(self) -> None:
+        """Batches that were expected will not be asked for."""
+        return
+
+
+def data_feed(
+    image: Shape,
+    batch: int,
+    records: int | None,
+    labels: tuple[str, ...],
+    transform: Transform = PLAIN,
+    phase: Phase = Phase.TEST,
+) -> Feed:
+    """The feed of a layer with data and label; where a batch is mixed a label is one share a class. Raises LayerError
+    where it is not known how many classes there are."""
+    label: Shape = (batch,)
+    if transform.mixes and phase is Phase.TRAIN:
+        if not (classes := transform.classes or len(labels)):
+            problem = "mixes labels, and its source does not tell how many classes there are"
+            raise LayerError(problem, field="mixup" if transform.mixup else "cutmix", help="add num_classes: 10")
+        label = (batch, classes)
+    return Feed(((batch, *image), label), records, labels)
 
 
 def with_tops(feed: Feed, tops: int) -> Feed:
@@ -132,6 +193,8 @@ def _ahead(stream: Batches, start: int, depth: int) -> Iterator[Batch]:
         try:
             with torch.cuda.stream(beside) if beside else contextlib.nullcontext():
                 while not stopped.is_set() and not stream.resident:
+                    for later in range(k, k + EXPECTED):
+                        stream.expect(later)
                     batch = stream.batch(k)
                     hand_over(_Made(batch, beside.record_event() if beside else None))
                     k += 1
@@ -154,3 +217,4 @@ def _ahead(stream: Batches, start: int, depth: int) -> Iterator[Batch]:
     finally:
         atexit.unregister(stop)
         stop()
+        stream.forget()

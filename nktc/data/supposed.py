@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nktc.data import hdf5, image_list
+from nktc.data import annotated, hdf5, image_list, table
 from nktc.data.sources import describe
 from nktc.errors import LayerError
 from nktc.files import find_file
 from nktc.ir import Feed, Layer, Shape
-from nktc.layers import Data, HDF5Data, ImageData, Input
+from nktc.layers import AnnotatedData, Data, HDF5Data, ImageData, Input, MemoryData, TableData
 
-Listed = Data | HDF5Data | ImageData
+Listed = AnnotatedData | Data | HDF5Data | ImageData | MemoryData | TableData
 
 
 def supposed(layer: Layer, folder: Path, tops: Sequence[str], shapes: Mapping[str, Shape]) -> Feed | None:
@@ -30,9 +30,9 @@ def supposed(layer: Layer, folder: Path, tops: Sequence[str], shapes: Mapping[st
         known = dict(zip(tops, layer.shapes, strict=False))
         batch = layer.shapes[0][0] if any(layer.shapes[:1]) else 1
     elif isinstance(layer, Listed) and missing:
-        batch = layer.batch
-        known = dict.fromkeys(tops[1:], (batch,))
-        image = None if isinstance(layer, HDF5Data) else image_shape(layer)
+        batch = layer.data.batch if isinstance(layer, AnnotatedData) else layer.batch
+        known = dict.fromkeys(tops[1:], _label_shape(layer))
+        image = image_shape(layer)
         known |= {tops[0]: (batch, *image)} if image else {}
     else:
         feed = describe(layer, folder)
@@ -45,28 +45,58 @@ def supposed(layer: Layer, folder: Path, tops: Sequence[str], shapes: Mapping[st
         if top not in known:
             why = f"{missing} is not there" if missing else "no shape is given for it"
             help = f"tell it with --input-shape {top}=CxHxW, one item of the batch, or NxCxHxW"
+            if isinstance(layer, TableData):
+                help = f"{table.meant(layer)}; or tell it with --input-shape {top}={layer.batch}xFEATURES"
             raise LayerError(f'the shape of its top "{top}" is not known: {why}', field="source", help=help)
     return Feed(tuple(known[top] for top in tops))
 
 
 def _missing(layer: Listed, folder: Path) -> Path | None:
     """The first file that the shapes would be told from and that is not there."""
+    if isinstance(layer, AnnotatedData):
+        layer = layer.data
+    if isinstance(layer, MemoryData) and not layer.source_path:
+        return None
     path = find_file(layer.source_path, folder)
     if not os.path.exists(path):
-        return path
+        return None if isinstance(layer, TableData) and table.is_known(layer) else path
     if isinstance(layer, HDF5Data):
         first = hdf5.first_file(layer, folder)
-    elif isinstance(layer, Data) or image_shape(layer):
-        return None
-    else:
+    elif isinstance(layer, ImageData) and not image_shape(layer):
         first = image_list.first_file(layer, folder)
+    else:
+        return None
     return None if os.path.exists(first) else first
 
 
-def image_shape(layer: Data | ImageData) -> Shape | None:
-    """[c h w] of what the layer feeds where its settings tell it, None where only its images do. Raises LayerError. The
+def image_shape(layer: Listed) -> Shape | None:
+    """[c h w] of what the layer feeds where its settings tell it, None where only its data does. Raises LayerError. The
     channels of a Data layer are those of its mean."""
-    if isinstance(layer, ImageData):
-        return image_list.image_shape(layer)
-    crop, channels = layer.transform.crop, len(layer.transform.mean_values) or 3
-    return (1 if layer.transform.force_gray else channels, crop, crop) if crop else None
+    match layer:
+        case ImageData():
+            return image_list.image_shape(layer)
+        case MemoryData():
+            return layer.shapes[0][1:] if layer.shapes else None
+        case AnnotatedData():
+            resize = layer.data.transform.resize
+            return (_channels(layer.data), *resize) if all(resize) else None
+        case Data():
+            crop = layer.transform.crop
+            return (_channels(layer), crop, crop) if crop else None
+    return None
+
+
+def _channels(layer: Data) -> int:
+    return 1 if layer.transform.force_gray else len(layer.transform.mean_values) or 3
+
+
+def _label_shape(layer: Listed) -> Shape:
+    """Of all tops but the first, where the settings tell it."""
+    match layer:
+        case AnnotatedData():
+            return (1, 1, layer.data.batch * layer.max_boxes, annotated.FIELDS)
+        case MemoryData():
+            return (layer.batch, 1, 1, 1)
+        case TableData():
+            return table.label_shape(layer)
+    return (layer.batch,)

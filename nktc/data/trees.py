@@ -6,10 +6,10 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from nktc.data.places import is_archive
+from nktc.data.places import fingerprint, is_archive
 from nktc.errors import NktcError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -40,6 +40,11 @@ class Tree:
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
         return self._contents[name] if self._contents else (self.path / name).read_bytes()
+
+    def stamp(self, names: Sequence[str]) -> str:
+        """Changes when the archive, or one of these files, is resized or written anew, comes or goes; 16 hexadecimal
+        digits. A file that is not there counts as such."""
+        return fingerprint([self.path]) if self._contents else fingerprint([self.path / name for name in names])
 
     def pictures(self) -> list[str]:
         """The names of the image files, sorted."""

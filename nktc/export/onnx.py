@@ -102,21 +102,36 @@ def metadata(graph: Graph, origin: Mapping[str, str]) -> dict[str, str]:
 
 
 def pack(p: Preprocessing) -> dict[str, Any]:
-    """A Preprocessing as JSON; the mean as base64 of little-endian f32, with its shape."""
+    """A Preprocessing as JSON; mean and std as base64 of little-endian f32, with their shapes."""
     packed: dict[str, Any] = {"size": p.size, "order": p.order, "scale": p.scale, "crop": p.crop}
-    if p.mean is not None:
-        packed["mean_shape"] = p.mean.shape
-        packed["mean"] = base64.b64encode(p.mean.astype("<f4").tobytes()).decode()
+    packed |= {"resize_mode": p.resize_mode, "fill": p.fill}
+    for name, array in (("mean", p.mean), ("std", p.std)):
+        if array is not None:
+            packed[f"{name}_shape"] = array.shape
+            packed[name] = base64.b64encode(array.astype("<f4").tobytes()).decode()
     return packed
 
 
 def unpack(packed: Mapping[str, Any]) -> Preprocessing:
-    """The reverse of `pack`."""
-    mean = None
-    if "mean" in packed:
-        mean = np.frombuffer(base64.b64decode(packed["mean"]), "<f4").astype(np.float32).reshape(packed["mean_shape"])
+    """The reverse of `pack`; what files of an older nktc do not say is as it was then."""
+
+    def array(name: str) -> np.ndarray | None:
+        if name not in packed:
+            return None
+        values = np.frombuffer(base64.b64decode(packed[name]), "<f4").astype(np.float32)
+        return values.reshape(packed[f"{name}_shape"])
+
     height, width = packed["size"]
-    return Preprocessing((height, width), packed["order"], mean, packed["scale"], packed["crop"])
+    return Preprocessing(
+        (height, width),
+        packed["order"],
+        array("mean"),
+        packed["scale"],
+        packed["crop"],
+        packed.get("resize_mode", "SQUASH"),
+        packed.get("fill", 0),
+        array("std"),
+    )
 
 
 def _write(writer: _Writer, node: Node, graph: Graph) -> None:

@@ -9,7 +9,7 @@ from nktc.ir.blob import array
 from nktc.ir.cost import Cost, Fit, LayerCost, cost, memory_size
 from nktc.ir.cost_table import cost_data, cost_table
 from nktc.ir.definition import definition
-from nktc.ir.feed import Feed, Preprocessing, Transform
+from nktc.ir.feed import ColorJitter, Feed, Preprocessing, RandomErasing, RandomResizedCrop, Transform
 from nktc.ir.graph import Graph, Locate, Node, nowhere
 from nktc.ir.layer import MANY, Emitter, Layer, Operand, catalogue
 from nktc.ir.listing import listing, settings
@@ -18,6 +18,7 @@ from nktc.ir.verify import verify
 
 __all__ = [
     "MANY",
+    "ColorJitter",
     "Cost",
     "DType",
     "Emitter",
@@ -33,6 +34,8 @@ __all__ = [
     "Parameter",
     "Phase",
     "Preprocessing",
+    "RandomErasing",
+    "RandomResizedCrop",
     "Shape",
     "Transform",
     "Value",

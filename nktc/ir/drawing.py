@@ -49,7 +49,7 @@ class Box:
         node = self.nodes[0]
         if node.layer.source or not node.inputs:
             return "data"
-        if node.layer.loss or node.type in ("Accuracy", "Softmax"):
+        if node.layer.loss or node.type in ("Accuracy", "R2Score", "Softmax"):
             return "end"
         if "Pool" in node.type or node.type == "SPP":
             return "pooling"

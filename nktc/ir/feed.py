@@ -10,12 +10,43 @@ from nktc.ir.value import Shape
 
 
 @dataclass(frozen=True)
-class Transform:
-    """Caffe's TransformationParameter: x -> (x - mean) * scale, then a crop, then a mirror.
+class RandomResizedCrop:
+    """Share of the picture, and its width by height: least and largest."""
 
-    `mean_file` is a .binaryproto; `mean_values` has one value, or one a channel. `crop` is the side in pixels, 0 for
-    none: anywhere in TRAIN, the centre in TEST. `order` is that of the planes of a colour picture, BGR or RGB; `resize`
-    the height and width it is brought to before the crop, 0 for those that the net takes.
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Changes of brightness, contrast and saturation, 0 to 1; of hue in degrees."""
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+
+@dataclass(frozen=True)
+class RandomErasing:
+    """How often, 0 to 1; share of the picture, and height by width of what is erased: least and largest."""
+
+    probability: float
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Caffe's TransformationParameter, and what its users asked for: resize, a turn, a crop, a mirror, change of
+    colours, x -> (x - mean) * scale / std, blots, mixing; whatever goes by chance in TRAIN alone.
+
+    `mean_file` is a .binaryproto; `mean_values` and `std_values` have one value, or one a channel. `crop` is the side
+    in pixels, 0 for none: anywhere in TRAIN, the centre in TEST. `order` is that of the planes of a colour picture, BGR
+    or RGB; `resize` the height and width it is brought to before the crop, 0 for those that the net takes, by
+    `resize_mode`: SQUASH, CROP, FILL or HALF_CROP. `fill` is what is where a picture does not reach, 0 to 255.
+    `rotation` is in degrees, `cutout` in pixels, `mixup` and `cutmix` are alphas of Beta distributions, all 0 for none.
+    `classes` is the length of a mixed label, 0 for as many as the source knows.
     """
 
     scale: float = 1.0
@@ -27,14 +58,31 @@ class Transform:
     force_gray: bool = False
     order: str = "BGR"
     resize: tuple[int, int] = (0, 0)
+    resize_mode: str = "SQUASH"
+    fill: int = 0
+    std_values: tuple[float, ...] = ()
+    random_resized_crop: RandomResizedCrop | None = None
+    rotation: float = 0.0
+    color_jitter: ColorJitter | None = None
+    cutout: int = 0
+    random_erasing: RandomErasing | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    classes: int = 0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether batches of TRAIN are mixed, so that a label is one share a class."""
+        return bool(self.mixup or self.cutmix)
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
     """Exactly what a picture goes through to be an input of a deployed net.
 
-    Resize to `size` (height, width), planes in `order` ("BGR", "RGB" or "GRAY"), pixels 0 to 255 as float, minus
-    `mean` (None, [c 1 1] or [c h w], f32), centre crop to `crop` (0: none), times `scale`.
+    Resize to `size` (height, width) by `resize_mode` (SQUASH, CROP, FILL or HALF_CROP; `fill`, 0 to 255, where the
+    picture does not reach), planes in `order` ("BGR", "RGB" or "GRAY"), pixels 0 to 255 as float, minus `mean` (None,
+    [c 1 1] or [c h w], f32), centre crop to `crop` (0: none), times `scale`, divided by `std` (None or [c 1 1], f32).
     """
 
     size: tuple[int, int]
@@ -42,6 +90,9 @@ class Preprocessing:
     mean: np.ndarray | None = None
     scale: float = 1.0
     crop: int = 0
+    resize_mode: str = "SQUASH"
+    fill: int = 0
+    std: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

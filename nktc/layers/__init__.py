@@ -27,7 +27,7 @@ from nktc.layers.catalogue import explain, find, table
 from nktc.layers.combine import Concat, Eltwise, MatMul
 from nktc.layers.convolution import Convolution
 from nktc.layers.crop import Crop, Tile
-from nktc.layers.data_types import HDF5Data, ImageData, MemoryData, WindowData
+from nktc.layers.data_types import AnnotatedData, HDF5Data, ImageData, MemoryData, WindowData
 from nktc.layers.deconvolution import Deconvolution
 from nktc.layers.distance_loss import ContrastiveLoss, EuclideanLoss, HingeLoss
 from nktc.layers.dropout import Dropout
@@ -44,6 +44,7 @@ from nktc.layers.over_ranks import alone
 from nktc.layers.parameter import Parameter
 from nktc.layers.pooling import Pooling, PoolingND
 from nktc.layers.python import Python, allow_python
+from nktc.layers.r2_score import R2Score
 from nktc.layers.recurrent import LSTM, RNN, LSTMUnit
 from nktc.layers.reduce import Reduction
 from nktc.layers.reshape import Flatten, Reshape
@@ -53,6 +54,7 @@ from nktc.layers.select import ArgMax, BatchReindex, Filter
 from nktc.layers.softmax import Softmax
 from nktc.layers.split import Silence, Slice, Split
 from nktc.layers.spp import SPP
+from nktc.layers.table_data import TableData
 
 __all__ = [
     "BNLL",
@@ -65,6 +67,7 @@ __all__ = [
     "SPP",
     "AbsVal",
     "Accuracy",
+    "AnnotatedData",
     "ArgMax",
     "Attention",
     "BatchNorm",
@@ -111,6 +114,7 @@ __all__ = [
     "PoolingND",
     "Power",
     "Python",
+    "R2Score",
     "ReLU",
     "Reduction",
     "Reshape",
@@ -126,6 +130,7 @@ __all__ = [
     "Softplus",
     "Split",
     "Swish",
+    "TableData",
     "TanH",
     "Threshold",
     "Tile",

@@ -18,7 +18,8 @@ from nktc.schema import AccuracyParameter
 class Accuracy(Layer, param="accuracy_param", tops=(1, 2)):
     """The share of items whose label is among the `top_k` best scores.
 
-    A score that equals the label's counts as better than it. A second top has the share of each class.
+    A score that equals the label's counts as better than it. A second top has the share of each class. A label of the
+    shape of the scores has one share a class, as mixed batches have it: the largest is taken.
     """
 
     top_k: int = 1
@@ -37,15 +38,18 @@ class Accuracy(Layer, param="accuracy_param", tops=(1, 2)):
 
     def shape(self, scores: Shape, label: Shape) -> Shape | list[Shape]:
         axis = axes.resolve(self.axis, scores)
-        one_label_an_item(scores, label, axis)
+        if not one_share_a_class(scores, label, axis, self.ignore):
+            one_label_an_item(scores, label, axis)
         if self.top_k > scores[axis]:
             raise LayerError(f"top_k {self.top_k} is more than its {scores[axis]} classes", field="top_k")
         return [(), (scores[axis],)] if self.per_class else ()
 
     @torch.no_grad()
     def forward(self, scores: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """scores[n.. c p..] label[n.. p..] -> accuracy[], per class[c]"""
+        """scores[n.. c p..] label[n.. p..] or [n.. c p..] -> accuracy[], per class[c]"""
         axis = self.axis % scores.dim()
+        if one_share_a_class(tuple(scores.shape), tuple(label.shape), axis):
+            label = label.argmax(axis)
         items = label.long().reshape(*scores.shape[:axis], 1, *scores.shape[axis + 1 :])
         counted = None if self.ignore is None else items != self.ignore
         wanted = items if counted is None else items.where(counted, 0)
@@ -63,6 +67,17 @@ class Accuracy(Layer, param="accuracy_param", tops=(1, 2)):
 
     def flops(self, *shapes: Shape) -> int:
         return 2 * math.prod(shapes[0])
+
+
+def one_share_a_class(scores: Shape, label: Shape, axis: int, ignore: int | None = None) -> bool:
+    """Whether a label has the shape of the scores, a share for each class; of one class it is a class number. Raises
+    LayerError where items of a label are to be ignored all the same."""
+    if label != scores or scores[axis] == 1:
+        return False
+    if ignore is not None:
+        problem = f"its label {times(label)} has one share a class, and no label to ignore"
+        raise LayerError(problem, field="ignore_label", help="leave ignore_label out")
+    return True
 
 
 def one_label_an_item(scores: Shape, label: Shape, axis: int) -> None:

@@ -14,6 +14,7 @@ from nktc.ir import MANY, Filler, Layer, Phase, Shape, Transform
 from nktc.layers import settings
 from nktc.layers.filler import check_filler, fill
 from nktc.schema import (
+    SKIP,
     BlobShape,
     DataParameter,
     DatasetParameter,
@@ -61,12 +62,14 @@ def one_each(shapes: Sequence[Shape], tops: int) -> tuple[Shape, ...]:
 @dataclass(frozen=True)
 class Part:
     """The part of its records that a data layer reads: `name` is TRAIN, VALIDATION or TEST. `validation` and `test` are
-    the shares of those two, TRAIN has the rest; `seed` draws which record is in which."""
+    the shares of those two, TRAIN has the rest; `seed` draws which record is in which. Of those, the first `records` as
+    they were drawn, 0 for all."""
 
     name: str
     validation: float = 0.0
     test: float = 0.0
     seed: int = 0
+    records: int = 0
 
 
 def part(p: SplitParameter, phase: Phase) -> Part | None:
@@ -86,11 +89,12 @@ def part(p: SplitParameter, phase: Phase) -> Part | None:
         problem = f"reads its {name} part, whose share is 0"
         field = "split_param.part" if p.HasField("part") else "split_param"
         raise LayerError(problem, field=field, help=f"give its share, {name.lower()}: 0.1, or another part")
-    return Part(name, p.validation, p.test, p.seed)
+    return Part(name, p.validation, p.test, p.seed, p.records)
 
 
 class Data(Layer, param=("data_param", "transform_param", "split_param"), tops=(1, 2), source=True):
-    """Reads records of Datum from an LMDB or LevelDB, in the order of their keys, around and around.
+    """Reads records of Datum from an LMDB or LevelDB, in the order of their keys, around and around, or with `shuffle`
+    in a new order each epoch.
 
     With a split_param it reads a part of them alone.
     """
@@ -103,6 +107,8 @@ class Data(Layer, param=("data_param", "transform_param", "split_param"), tops=(
     force_encoded_color: bool = False
     prefetch: int = 4
     part: Part | None = None
+    shuffle: bool = False
+    skips: bool = False  # a record that cannot be used is replaced by the next that can
 
     @classmethod
     def read(cls, p: DataParameter, transform: TransformationParameter, split: SplitParameter, phase: Phase) -> Self:
@@ -112,11 +118,13 @@ class Data(Layer, param=("data_param", "transform_param", "split_param"), tops=(
             p.source,
             batch_size(p),
             DataParameter.DB.Name(p.backend),
-            settings.transform(transform),
+            settings.transform(transform, resizes=True),
             phase,
             p.force_encoded_color,
             p.prefetch,
             part(split, phase),
+            p.shuffle,
+            p.on_bad_record == SKIP,
         )
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nktc.errors import LayerError
 from nktc.ir import Layer, Phase, Shape, Weight, times
 from nktc.layers import axes, settings
-from nktc.layers.accuracy import one_label_an_item
+from nktc.layers.accuracy import one_label_an_item, one_share_a_class
 from nktc.schema import InfogainLossParameter, LossParameter, SoftmaxParameter
 
 WORST = -math.log(2.0**-126)  # the loss of an item of no probability: Caffe's floor is the smallest normal f32
@@ -26,6 +26,9 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
     The sum is divided by what `normalization` says: FULL all items, VALID those not ignored (at least 1),
     BATCH_SIZE the axes before `axis`, NONE nothing. A second top has the probabilities; no gradient comes
     back through it.
+
+    A label of the shape of the scores has one share a class, as mixed batches have it: then -log(probability) of every
+    class counts by its share.
 
     In TRAIN `label_smoothing` gives that share of a label's weight to all classes evenly (Szegedy et al. 2016).
     """
@@ -50,25 +53,34 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
     def shape(self, scores: Shape, label: Shape) -> Shape | list[Shape]:
         axis = axes.resolve(self.axis, scores)
         same_batch(scores, label)
-        one_label_an_item(scores, label, axis)
+        if not one_share_a_class(scores, label, axis, self.ignore):
+            one_label_an_item(scores, label, axis)
         return [(), scores] if self.probabilities else ()
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """scores[n.. c p..] label[n.. p..] -> loss[], probabilities[n.. c p..]"""
+        """scores[n.. c p..] label[n.. p..] or [n.. c p..] -> loss[], probabilities[n.. c p..]"""
         axis = self.axis % scores.dim()
         batch = math.prod(scores.shape[:axis])
         logs = F.log_softmax(scores, axis)
         rows = logs if axis == 1 else logs.reshape(batch, scores.shape[axis], -1)
-        items = label.long().reshape(batch, *rows.shape[2:])
-        each = F.nll_loss(rows, items, ignore_index=NO_LABEL if self.ignore is None else self.ignore, reduction="none")
-        # The floor is one of the value; the gradient is that of the logarithm.
-        value = each.detach()
-        total = (value.clamp(max=WORST) + (each - value)).sum()
-        counted = None if self.ignore is None else items != self.ignore
+        if one_share_a_class(tuple(scores.shape), tuple(label.shape), axis):
+            shares, counted = label.detach().reshape(rows.shape), None
+            value = rows.detach()
+            total = -(shares * (value.clamp(min=-WORST) + (rows - value))).sum()
+            items = rows.numel() // rows.shape[1]
+        else:
+            wanted = label.long().reshape(batch, *rows.shape[2:])
+            missing = NO_LABEL if self.ignore is None else self.ignore
+            each = F.nll_loss(rows, wanted, ignore_index=missing, reduction="none")
+            # The floor is one of the value; the gradient is that of the logarithm.
+            value = each.detach()
+            total = (value.clamp(max=WORST) + (each - value)).sum()
+            counted = None if self.ignore is None else wanted != self.ignore
+            items = wanted.numel()
         if self.smoothing:
             evenly = -rows.mean(1) if counted is None else -rows.mean(1).where(counted, 0)
             total = total.lerp(evenly.sum(), self.smoothing)
-        loss = divided(total, self.normalization, items.numel(), batch, counted)
+        loss = divided(total, self.normalization, items, batch, counted)
         return (loss, logs.detach().exp()) if self.probabilities else loss
 
     def flops(self, *shapes: Shape) -> int:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from nktc.errors import LayerError, near
-from nktc.ir import Filler, Transform
-from nktc.schema import FillerParameter, LossParameter, TransformationParameter
+from nktc.ir import ColorJitter, Filler, RandomErasing, RandomResizedCrop, Transform
+from nktc.schema import (
+    ColorJitterParameter,
+    FillerParameter,
+    LossParameter,
+    RandomErasingParameter,
+    RandomResizedCropParameter,
+    TransformationParameter,
+)
 
 FILLERS = ("constant", "gaussian", "uniform", "xavier", "msra", "bilinear", "positive_unitball")
 
@@ -30,7 +39,19 @@ def transform(p: TransformationParameter, resizes: bool = False) -> Transform:
         raise LayerError("mean_file and mean_value are both given", field="mean_value", help="keep one of them")
     if p.force_color and p.force_gray:
         raise LayerError("force_color and force_gray are both set", field="force_gray", help="keep one of them")
-    order = TransformationParameter.ChannelOrder.Name(p.channel_order)
+    if min(p.std_value, default=1) <= 0:
+        raise LayerError(f"std_value is {min(p.std_value):g}", field="std_value", help="a deviation is above 0")
+    _between(p, "fill_value", 0, 255)
+    _between(p, "rotation", 0, 180)
+    for name in ("mixup", "cutmix"):
+        _between(p, name, 0, 1000)
+    if p.num_classes and not (p.mixup or p.cutmix):
+        raise LayerError("num_classes is of mixed labels alone", field="num_classes", help="add mixup: 0.2")
+    part = p.random_resized_crop if p.HasField("random_resized_crop") else None
+    if part and not p.crop_size:
+        raise LayerError(
+            "random_resized_crop has no size to stretch to", field="random_resized_crop", help="add crop_size: 224"
+        )
     return Transform(
         p.scale,
         p.mirror,
@@ -39,9 +60,57 @@ def transform(p: TransformationParameter, resizes: bool = False) -> Transform:
         tuple(p.mean_value),
         p.force_color,
         p.force_gray,
-        order,
+        TransformationParameter.ChannelOrder.Name(p.channel_order),
         (p.resize_height, p.resize_width),
+        TransformationParameter.ResizeMode.Name(p.resize_mode),
+        p.fill_value,
+        tuple(p.std_value),
+        _resized_crop(part) if part else None,
+        p.rotation,
+        _jitter(p.color_jitter) if p.HasField("color_jitter") else None,
+        p.cutout,
+        _erasing(p.random_erasing) if p.HasField("random_erasing") else None,
+        p.mixup,
+        p.cutmix,
+        p.num_classes,
     )
+
+
+def _resized_crop(p: RandomResizedCropParameter) -> RandomResizedCrop:
+    return RandomResizedCrop(*_area_and_aspect(p, "random_resized_crop"))
+
+
+def _erasing(p: RandomErasingParameter) -> RandomErasing:
+    _between(p, "probability", 0, 1, "random_erasing.")
+    return RandomErasing(p.probability, *_area_and_aspect(p, "random_erasing"))
+
+
+def _jitter(p: ColorJitterParameter) -> ColorJitter:
+    for name in ("brightness", "contrast", "saturation"):
+        _between(p, name, 0, 1, "color_jitter.")
+    _between(p, "hue", 0, 180, "color_jitter.")
+    return ColorJitter(p.brightness, p.contrast, p.saturation, p.hue)
+
+
+def _area_and_aspect(
+    p: RandomResizedCropParameter | RandomErasingParameter, field: str
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Least and largest of both. Raises LayerError."""
+    for name, least, largest in (("area", p.min_area, p.max_area), ("aspect", p.min_aspect, p.max_aspect)):
+        if not 0 < least <= largest or (name == "area" and largest > 1):
+            problem = f"min_{name} {least:g} to max_{name} {largest:g} is no range above 0"
+            help = "an area is a share of the picture, 1 at most" if name == "area" else ""
+            given = {f.name for f, _ in p.ListFields()}
+            blamed = f"max_{name}" if f"max_{name}" in given else f"min_{name}"
+            raise LayerError(problem, field=f"{field}.{blamed}", help=help)
+    return (p.min_area, p.max_area), (p.min_aspect, p.max_aspect)
+
+
+def _between(p: Message, name: str, least: float, largest: float, before: str = "") -> None:
+    """Refuse a setting outside its range."""
+    value = getattr(p, name)
+    if not least <= value <= largest:
+        raise LayerError(f"{name} {value:g} is outside {least:g} to {largest:g}", field=f"{before}{name}")
 
 
 def outputs(num_output: int) -> int:

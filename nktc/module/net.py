@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from nktc.errors import NktcError
 from nktc.ir import Graph, Node, Parameter, Shape, infer, rewrite, times
-from nktc.layers import Accuracy, ArgMax, Eltwise, Pooling, Reduction, ReLU, Softmax, fill
+from nktc.layers import Accuracy, ArgMax, Eltwise, Pooling, R2Score, Reduction, ReLU, Softmax, fill
 from nktc.module.in_place import overwriting
 from nktc.module.memory import SMALLER, out_of_memory
 
 _HALVES = (torch.bfloat16, torch.float16)
-_WIDE = (Accuracy, ArgMax, Reduction, Softmax)
+_WIDE = (Accuracy, ArgMax, R2Score, Reduction, Softmax)
 
 
 @dataclass(frozen=True)

@@ -94,13 +94,15 @@ def _about(graph: Graph, writer: Writer) -> list[str]:
 
 def _picture(p: Preprocessing) -> str:
     """What a picture goes through, in words."""
-    steps = [f"a picture of {times(p.size)}, {p.order}, 0 to 255"]
+    brought = {"CROP": " (scaled to cover it)", "FILL": " (scaled to fit)", "HALF_CROP": " (half cut, half filled)"}
+    steps = [f"a picture of {times(p.size)}{brought.get(p.resize_mode, '')}, {p.order}, 0 to 255"]
     if p.mean is not None:
         flat = p.mean.ravel()
         mean = f"({', '.join(f'{m:g}' for m in flat)})" if len(flat) <= 3 else "the mean picture of its training set"
         steps.append(f"minus {mean}")
     steps += [f"the centre {p.crop}x{p.crop}"] if p.crop else []
     steps += [f"times {literal(p.scale)}"] if p.scale != 1 else []
+    steps += [f"over ({', '.join(f'{s:g}' for s in p.std.ravel())})"] if p.std is not None else []
     return ", ".join(steps)
 
 

@@ -15,6 +15,7 @@ from nktc.layers import (
     InfogainLoss,
     Input,
     MultinomialLogisticLoss,
+    R2Score,
     Sigmoid,
     SigmoidCrossEntropyLoss,
     Softmax,
@@ -24,14 +25,14 @@ from nktc.schema import BlobShape, InputParameter, LayerParameter
 
 
 def deploy(graph: Graph, preprocessing: dict[str, Preprocessing] | None = None) -> Graph:
-    """data -> Input of one item, a loss -> its predictions (SoftmaxWithLoss -> Softmax), Accuracy, sinks -> nothing.
+    """data -> Input of one item, a loss -> its predictions (SoftmaxWithLoss -> Softmax), scores and sinks -> nothing.
 
     A net that is written for its batch, as by a Reshape, keeps it. `preprocessing` says by input value what a picture
     goes through. What is computed from labels alone goes too, or from what is gone. A graph that is deployed already
     comes back as it is. Raises NktcError where nothing would be left.
     """
     fed = [node for node in graph.sources if not isinstance(node.layer, Input)]
-    ends = [node for node in graph if node.layer.loss or isinstance(node.layer, Accuracy) or not node.outputs]
+    ends = [node for node in graph if node.layer.loss or isinstance(node.layer, Accuracy | R2Score) or not node.outputs]
     if not fed and not ends:
         return graph
     try:

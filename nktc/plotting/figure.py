@@ -38,10 +38,21 @@ def plot(
     paths = list({path.resolve(): path for path in paths}.values())
     if output is None:
         output = (paths[0] if len(paths) == 1 and paths[0].is_dir() else Path()) / "curves.png"
+    _ending(output)
+    return save(draw([read_curves(path) for path in paths], metrics, axis, smooth), output)
+
+
+def _ending(output: Path) -> str:
+    """The format of a file. Raises NktcError for one that is not drawn."""
     ending = output.suffix.lower().removeprefix(".")
     if ending not in FORMATS:
         raise NktcError(f"{output} is no .png, .svg or .pdf", help=f"-o {output.with_suffix('.png').name} draws a PNG")
-    figure = draw([read_curves(path) for path in paths], metrics, axis, smooth)
+    return ending
+
+
+def save(figure: Figure, output: Path) -> Path:
+    """Write a figure as its file's ending says. Raises NktcError."""
+    ending = _ending(output)
     # Without date and salt the same run gives the same file.
     dateless = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[ending]
     with files.atomic(output) as temporary, warnings.catch_warnings(), rc_context({"svg.hashsalt": "nktc"}):

@@ -8,6 +8,7 @@ from nktc.reader.build import Feeds, build, declared
 from nktc.reader.kind import is_net, is_solver
 from nktc.reader.net_file import NetFile, from_message, from_tree, must_exist, parse_net, read_net
 from nktc.reader.normalized import normalized
+from nktc.reader.sources import Source, sources
 from nktc.reader.state import State
 from nktc.reader.upgrade import upgrade_net, upgrade_solver
 from nktc.reader.upgrade_file import upgrade_file
@@ -16,6 +17,7 @@ __all__ = [
     "Expansion",
     "Feeds",
     "NetFile",
+    "Source",
     "State",
     "build",
     "declared",
@@ -28,6 +30,7 @@ __all__ = [
     "normalized",
     "parse_net",
     "read_net",
+    "sources",
     "upgrade_file",
     "upgrade_net",
     "upgrade_solver",

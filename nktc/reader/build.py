@@ -102,7 +102,7 @@ class _Builder:
         instances = self.net.instances or ((),) * len(self.net.trees)
         for message, tree, within in zip(self.net.message.layer, self.net.trees, instances, strict=True):
             try:
-                with infer.place(message.type, message.name, _locate(tree, self.net), within):
+                with infer.place(message.type, message.name, locating(tree, self.net), within):
                     if included(message, self.state):
                         chosen.append((message, tree, within))
             except NktcError as error:
@@ -117,7 +117,7 @@ class _Builder:
                 # What it makes may be the very word that is wrong.
                 self._unknown(message, _words(tree))
                 continue
-            locate = _locate(tree, self.net)
+            locate = locating(tree, self.net)
             known = [self.blobs.get(b) for b in message.bottom]
             inputs = [value for value in known if value is not None]
             try:
@@ -417,7 +417,7 @@ def _find(tree: Tree, path: str) -> Field | None:
     return found.value.find(rest) if isinstance(found.value, Tree) else None
 
 
-def _locate(tree: Tree | None, net: NetFile) -> Locate:
+def locating(tree: Tree | None, net: NetFile) -> Locate:
     """Finds a field in a layer's text: among its own fields, then inside its parameter messages."""
 
     def locate(path: str) -> Span | None:

@@ -50,6 +50,26 @@ TEST: Phase.ValueType  # 1
 """Measuring or using: every layer is deterministic."""
 Global___Phase: _TypeAlias = Phase  # noqa: Y015
 
+class _BadRecord:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BadRecordEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BadRecord.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STOP: _BadRecord.ValueType  # 0
+    """The run stops and names it."""
+    SKIP: _BadRecord.ValueType  # 1
+    """The next good record takes its place; skips are counted and reported."""
+
+class BadRecord(_BadRecord, metaclass=_BadRecordEnumTypeWrapper):
+    """Ours. What is done where a record cannot be used."""
+
+STOP: BadRecord.ValueType  # 0
+"""The run stops and names it."""
+SKIP: BadRecord.ValueType  # 1
+"""The next good record takes its place; skips are counted and reported."""
+Global___BadRecord: _TypeAlias = BadRecord  # noqa: Y015
+
 @_typing.final
 class BlobShape(_message.Message):
     """The extent of an array, outermost axis first."""
@@ -1059,6 +1079,8 @@ class LayerParameter(_message.Message):
     GLOBAL_POOLING_PARAM_FIELD_NUMBER: _builtins.int
     POOLING_ND_PARAM_FIELD_NUMBER: _builtins.int
     SPLIT_PARAM_FIELD_NUMBER: _builtins.int
+    TABLE_DATA_PARAM_FIELD_NUMBER: _builtins.int
+    ANNOTATED_DATA_PARAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What the layer is called; weight files find weights by it."""
     type: _builtins.str
@@ -1341,6 +1363,14 @@ class LayerParameter(_message.Message):
     def split_param(self) -> Global___SplitParameter:
         """Ours: the part of its records that a data layer reads."""
 
+    @_builtins.property
+    def table_data_param(self) -> Global___TableDataParameter:
+        """Ours: settings of TableData."""
+
+    @_builtins.property
+    def annotated_data_param(self) -> Global___AnnotatedDataParameter:
+        """SSD's: settings of AnnotatedData."""
+
     def __init__(
         self,
         *,
@@ -1416,10 +1446,12 @@ class LayerParameter(_message.Message):
         global_pooling_param: Global___GlobalPoolingParameter | None = ...,
         pooling_nd_param: Global___PoolingNDParameter | None = ...,
         split_param: Global___SplitParameter | None = ...,
+        table_data_param: Global___TableDataParameter | None = ...,
+        annotated_data_param: Global___AnnotatedDataParameter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1460,6 +1492,7 @@ class SplitParameter(_message.Message):
     VALIDATION_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
     part: Global___SplitParameter.Part.ValueType
     """The part read; absent takes TRAIN in the TRAIN phase and VALIDATION in TEST."""
     validation: _builtins.float
@@ -1468,6 +1501,8 @@ class SplitParameter(_message.Message):
     """Share of the records for the test, 0 to below 1."""
     seed: _builtins.int
     """Draws which record is in which part."""
+    records: _builtins.int
+    """At most so many records of the part, the first as they were drawn; 0 takes all."""
     def __init__(
         self,
         *,
@@ -1475,10 +1510,11 @@ class SplitParameter(_message.Message):
         validation: _builtins.float | None = ...,
         test: _builtins.float | None = ...,
         seed: _builtins.int | None = ...,
+        records: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "seed", b"seed", "test", b"test", "validation", b"validation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "records", b"records", "seed", b"seed", "test", b"test", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "seed", b"seed", "test", b"test", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "records", b"records", "seed", b"seed", "test", b"test", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1509,6 +1545,33 @@ class TransformationParameter(_message.Message):
     RGB: TransformationParameter.ChannelOrder.ValueType  # 1
     """Red, green, blue."""
 
+    class _ResizeMode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ResizeModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TransformationParameter._ResizeMode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SQUASH: TransformationParameter._ResizeMode.ValueType  # 0
+        """Each side for itself."""
+        CROP: TransformationParameter._ResizeMode.ValueType  # 1
+        """Covers the size; what sticks out is cut off on both sides."""
+        FILL: TransformationParameter._ResizeMode.ValueType  # 2
+        """Fits into the size; the rest, on both sides, gets the fill_value."""
+        HALF_CROP: TransformationParameter._ResizeMode.ValueType  # 3
+        """Half way between CROP and FILL."""
+
+    class ResizeMode(_ResizeMode, metaclass=_ResizeModeEnumTypeWrapper):
+        """Ours. How an image is brought to another shape."""
+
+    SQUASH: TransformationParameter.ResizeMode.ValueType  # 0
+    """Each side for itself."""
+    CROP: TransformationParameter.ResizeMode.ValueType  # 1
+    """Covers the size; what sticks out is cut off on both sides."""
+    FILL: TransformationParameter.ResizeMode.ValueType  # 2
+    """Fits into the size; the rest, on both sides, gets the fill_value."""
+    HALF_CROP: TransformationParameter.ResizeMode.ValueType  # 3
+    """Half way between CROP and FILL."""
+
     SCALE_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
     CROP_SIZE_FIELD_NUMBER: _builtins.int
@@ -1519,6 +1582,17 @@ class TransformationParameter(_message.Message):
     CHANNEL_ORDER_FIELD_NUMBER: _builtins.int
     RESIZE_HEIGHT_FIELD_NUMBER: _builtins.int
     RESIZE_WIDTH_FIELD_NUMBER: _builtins.int
+    STD_VALUE_FIELD_NUMBER: _builtins.int
+    RESIZE_MODE_FIELD_NUMBER: _builtins.int
+    FILL_VALUE_FIELD_NUMBER: _builtins.int
+    RANDOM_RESIZED_CROP_FIELD_NUMBER: _builtins.int
+    ROTATION_FIELD_NUMBER: _builtins.int
+    COLOR_JITTER_FIELD_NUMBER: _builtins.int
+    CUTOUT_FIELD_NUMBER: _builtins.int
+    RANDOM_ERASING_FIELD_NUMBER: _builtins.int
+    MIXUP_FIELD_NUMBER: _builtins.int
+    CUTMIX_FIELD_NUMBER: _builtins.int
+    NUM_CLASSES_FIELD_NUMBER: _builtins.int
     scale: _builtins.float
     """Factor on every value, after the mean is taken off."""
     mirror: _builtins.bool
@@ -1537,9 +1611,39 @@ class TransformationParameter(_message.Message):
     """Ours: rows that an image is brought to before the crop; 0: those the net takes."""
     resize_width: _builtins.int
     """Ours: columns that an image is brought to before the crop; 0: those the net takes."""
+    resize_mode: Global___TransformationParameter.ResizeMode.ValueType
+    """Ours: how an image is brought to another shape."""
+    fill_value: _builtins.int
+    """Ours: what is where an image does not reach, 0 to 255."""
+    rotation: _builtins.float
+    """Ours: degrees by which images are turned either way at most, in TRAIN; 0 to 180."""
+    cutout: _builtins.int
+    """Ours: side of the square that is blotted out at a random place, in pixels, in TRAIN; 0 for none."""
+    mixup: _builtins.float
+    """Ours: alpha of the Beta distribution that images and labels are mixed by, in TRAIN; 0 mixes none."""
+    cutmix: _builtins.float
+    """Ours: alpha of the Beta distribution of the area that comes from another image, in TRAIN; 0 pastes nothing."""
+    num_classes: _builtins.int
+    """Ours: length of the label of mixed images, one share a class; absent takes the classes that the source knows."""
     @_builtins.property
     def mean_value(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Mean to take off: one number for all channels, or one for each."""
+
+    @_builtins.property
+    def std_value(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Ours: deviation to divide by: one number for all channels, or one for each."""
+
+    @_builtins.property
+    def random_resized_crop(self) -> Global___RandomResizedCropParameter:
+        """Ours: in TRAIN, in place of resize and crop: a part of the image, stretched to crop_size."""
+
+    @_builtins.property
+    def color_jitter(self) -> Global___ColorJitterParameter:
+        """Ours: changes colours at random, in TRAIN."""
+
+    @_builtins.property
+    def random_erasing(self) -> Global___RandomErasingParameter:
+        """Ours: blots out a random rectangle, in TRAIN."""
 
     def __init__(
         self,
@@ -1554,14 +1658,131 @@ class TransformationParameter(_message.Message):
         channel_order: Global___TransformationParameter.ChannelOrder.ValueType | None = ...,
         resize_height: _builtins.int | None = ...,
         resize_width: _builtins.int | None = ...,
+        std_value: _abc.Iterable[_builtins.float] | None = ...,
+        resize_mode: Global___TransformationParameter.ResizeMode.ValueType | None = ...,
+        fill_value: _builtins.int | None = ...,
+        random_resized_crop: Global___RandomResizedCropParameter | None = ...,
+        rotation: _builtins.float | None = ...,
+        color_jitter: Global___ColorJitterParameter | None = ...,
+        cutout: _builtins.int | None = ...,
+        random_erasing: Global___RandomErasingParameter | None = ...,
+        mixup: _builtins.float | None = ...,
+        cutmix: _builtins.float | None = ...,
+        num_classes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["channel_order", b"channel_order", "crop_size", b"crop_size", "force_color", b"force_color", "force_gray", b"force_gray", "mean_file", b"mean_file", "mirror", b"mirror", "resize_height", b"resize_height", "resize_width", b"resize_width", "scale", b"scale"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["channel_order", b"channel_order", "color_jitter", b"color_jitter", "crop_size", b"crop_size", "cutmix", b"cutmix", "cutout", b"cutout", "fill_value", b"fill_value", "force_color", b"force_color", "force_gray", b"force_gray", "mean_file", b"mean_file", "mirror", b"mirror", "mixup", b"mixup", "num_classes", b"num_classes", "random_erasing", b"random_erasing", "random_resized_crop", b"random_resized_crop", "resize_height", b"resize_height", "resize_mode", b"resize_mode", "resize_width", b"resize_width", "rotation", b"rotation", "scale", b"scale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_order", b"channel_order", "crop_size", b"crop_size", "force_color", b"force_color", "force_gray", b"force_gray", "mean_file", b"mean_file", "mean_value", b"mean_value", "mirror", b"mirror", "resize_height", b"resize_height", "resize_width", b"resize_width", "scale", b"scale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_order", b"channel_order", "color_jitter", b"color_jitter", "crop_size", b"crop_size", "cutmix", b"cutmix", "cutout", b"cutout", "fill_value", b"fill_value", "force_color", b"force_color", "force_gray", b"force_gray", "mean_file", b"mean_file", "mean_value", b"mean_value", "mirror", b"mirror", "mixup", b"mixup", "num_classes", b"num_classes", "random_erasing", b"random_erasing", "random_resized_crop", b"random_resized_crop", "resize_height", b"resize_height", "resize_mode", b"resize_mode", "resize_width", b"resize_width", "rotation", b"rotation", "scale", b"scale", "std_value", b"std_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransformationParameter: _TypeAlias = TransformationParameter  # noqa: Y015
+
+@_typing.final
+class RandomResizedCropParameter(_message.Message):
+    """Ours. A part of an image of random area and form."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_AREA_FIELD_NUMBER: _builtins.int
+    MAX_AREA_FIELD_NUMBER: _builtins.int
+    MIN_ASPECT_FIELD_NUMBER: _builtins.int
+    MAX_ASPECT_FIELD_NUMBER: _builtins.int
+    min_area: _builtins.float
+    """The least share of the image, above 0 to 1."""
+    max_area: _builtins.float
+    """The largest share of the image, above 0 to 1."""
+    min_aspect: _builtins.float
+    """The least width by height, above 0."""
+    max_aspect: _builtins.float
+    """The largest width by height."""
+    def __init__(
+        self,
+        *,
+        min_area: _builtins.float | None = ...,
+        max_area: _builtins.float | None = ...,
+        min_aspect: _builtins.float | None = ...,
+        max_aspect: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_area", b"max_area", "max_aspect", b"max_aspect", "min_area", b"min_area", "min_aspect", b"min_aspect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_area", b"max_area", "max_aspect", b"max_aspect", "min_area", b"min_area", "min_aspect", b"min_aspect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomResizedCropParameter: _TypeAlias = RandomResizedCropParameter  # noqa: Y015
+
+@_typing.final
+class ColorJitterParameter(_message.Message):
+    """Ours. Random changes of colour, each by a factor that is even between 1 - x and 1 + x."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRIGHTNESS_FIELD_NUMBER: _builtins.int
+    CONTRAST_FIELD_NUMBER: _builtins.int
+    SATURATION_FIELD_NUMBER: _builtins.int
+    HUE_FIELD_NUMBER: _builtins.int
+    brightness: _builtins.float
+    """Of all values, 0 to 1."""
+    contrast: _builtins.float
+    """Of the distance from the image's mean grey, 0 to 1."""
+    saturation: _builtins.float
+    """Of the distance from each pixel's grey, 0 to 1."""
+    hue: _builtins.float
+    """Degrees by which hues turn either way at most, 0 to 180."""
+    def __init__(
+        self,
+        *,
+        brightness: _builtins.float | None = ...,
+        contrast: _builtins.float | None = ...,
+        saturation: _builtins.float | None = ...,
+        hue: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["brightness", b"brightness", "contrast", b"contrast", "hue", b"hue", "saturation", b"saturation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brightness", b"brightness", "contrast", b"contrast", "hue", b"hue", "saturation", b"saturation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ColorJitterParameter: _TypeAlias = ColorJitterParameter  # noqa: Y015
+
+@_typing.final
+class RandomErasingParameter(_message.Message):
+    """Ours. A rectangle of random area and form that is blotted out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    MIN_AREA_FIELD_NUMBER: _builtins.int
+    MAX_AREA_FIELD_NUMBER: _builtins.int
+    MIN_ASPECT_FIELD_NUMBER: _builtins.int
+    MAX_ASPECT_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """Share of the images that get one, 0 to 1."""
+    min_area: _builtins.float
+    """The least share of the image, above 0 to 1."""
+    max_area: _builtins.float
+    """The largest share of the image, above 0 to 1."""
+    min_aspect: _builtins.float
+    """The least height by width, above 0."""
+    max_aspect: _builtins.float
+    """The largest height by width."""
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float | None = ...,
+        min_area: _builtins.float | None = ...,
+        max_area: _builtins.float | None = ...,
+        min_aspect: _builtins.float | None = ...,
+        max_aspect: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_area", b"max_area", "max_aspect", b"max_aspect", "min_area", b"min_area", "min_aspect", b"min_aspect", "probability", b"probability"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_area", b"max_area", "max_aspect", b"max_aspect", "min_area", b"min_area", "min_aspect", b"min_aspect", "probability", b"probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomErasingParameter: _TypeAlias = RandomErasingParameter  # noqa: Y015
 
 @_typing.final
 class LossParameter(_message.Message):
@@ -2014,6 +2235,8 @@ class DataParameter(_message.Message):
     MIRROR_FIELD_NUMBER: _builtins.int
     FORCE_ENCODED_COLOR_FIELD_NUMBER: _builtins.int
     PREFETCH_FIELD_NUMBER: _builtins.int
+    SHUFFLE_FIELD_NUMBER: _builtins.int
+    ON_BAD_RECORD_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Folder of the data set."""
     batch_size: _builtins.int
@@ -2034,6 +2257,10 @@ class DataParameter(_message.Message):
     """Decodes encoded images to three channels."""
     prefetch: _builtins.int
     """Batches read ahead."""
+    shuffle: _builtins.bool
+    """Ours: a new order each epoch, from the seed."""
+    on_bad_record: Global___BadRecord.ValueType
+    """Ours: what is done where a record cannot be used."""
     def __init__(
         self,
         *,
@@ -2047,10 +2274,12 @@ class DataParameter(_message.Message):
         mirror: _builtins.bool | None = ...,
         force_encoded_color: _builtins.bool | None = ...,
         prefetch: _builtins.int | None = ...,
+        shuffle: _builtins.bool | None = ...,
+        on_bad_record: Global___BadRecord.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "batch_size", b"batch_size", "crop_size", b"crop_size", "force_encoded_color", b"force_encoded_color", "mean_file", b"mean_file", "mirror", b"mirror", "prefetch", b"prefetch", "rand_skip", b"rand_skip", "scale", b"scale", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "batch_size", b"batch_size", "crop_size", b"crop_size", "force_encoded_color", b"force_encoded_color", "mean_file", b"mean_file", "mirror", b"mirror", "on_bad_record", b"on_bad_record", "prefetch", b"prefetch", "rand_skip", b"rand_skip", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "batch_size", b"batch_size", "crop_size", b"crop_size", "force_encoded_color", b"force_encoded_color", "mean_file", b"mean_file", "mirror", b"mirror", "prefetch", b"prefetch", "rand_skip", b"rand_skip", "scale", b"scale", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "batch_size", b"batch_size", "crop_size", b"crop_size", "force_encoded_color", b"force_encoded_color", "mean_file", b"mean_file", "mirror", b"mirror", "on_bad_record", b"on_bad_record", "prefetch", b"prefetch", "rand_skip", b"rand_skip", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2418,8 +2647,9 @@ class ImageDataParameter(_message.Message):
     CROP_SIZE_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
     ROOT_FOLDER_FIELD_NUMBER: _builtins.int
+    ON_BAD_RECORD_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """Text file with one `path label` a line."""
+    """Text file with one `path label` a line. Ours: or a folder that has a folder of images for each class."""
     batch_size: _builtins.int
     """Images in a batch, from 1."""
     rand_skip: _builtins.int
@@ -2442,6 +2672,8 @@ class ImageDataParameter(_message.Message):
     """Old spelling of transform_param's mirror."""
     root_folder: _builtins.str
     """Put before every path of the list, as it is."""
+    on_bad_record: Global___BadRecord.ValueType
+    """Ours: what is done where an image cannot be used."""
     def __init__(
         self,
         *,
@@ -2457,10 +2689,11 @@ class ImageDataParameter(_message.Message):
         crop_size: _builtins.int | None = ...,
         mirror: _builtins.bool | None = ...,
         root_folder: _builtins.str | None = ...,
+        on_bad_record: Global___BadRecord.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "is_color", b"is_color", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "is_color", b"is_color", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "on_bad_record", b"on_bad_record", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "is_color", b"is_color", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "is_color", b"is_color", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "on_bad_record", b"on_bad_record", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2686,6 +2919,8 @@ class MemoryDataParameter(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SHUFFLE_FIELD_NUMBER: _builtins.int
     batch_size: _builtins.int
     """Images in a batch, from 1."""
     channels: _builtins.int
@@ -2694,6 +2929,10 @@ class MemoryDataParameter(_message.Message):
     """Rows of an image."""
     width: _builtins.int
     """Columns of an image."""
+    source: _builtins.str
+    """Ours: .npz file with the arrays `data` (n, channels, height, width) and `label` (n)."""
+    shuffle: _builtins.bool
+    """Ours: a new order each epoch, from the seed."""
     def __init__(
         self,
         *,
@@ -2701,10 +2940,12 @@ class MemoryDataParameter(_message.Message):
         channels: _builtins.int | None = ...,
         height: _builtins.int | None = ...,
         width: _builtins.int | None = ...,
+        source: _builtins.str | None = ...,
+        shuffle: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "channels", b"channels", "height", b"height", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "channels", b"channels", "height", b"height", "shuffle", b"shuffle", "source", b"source", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "channels", b"channels", "height", b"height", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "channels", b"channels", "height", b"height", "shuffle", b"shuffle", "source", b"source", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3445,6 +3686,7 @@ class WindowDataParameter(_message.Message):
     CROP_MODE_FIELD_NUMBER: _builtins.int
     CACHE_IMAGES_FIELD_NUMBER: _builtins.int
     ROOT_FOLDER_FIELD_NUMBER: _builtins.int
+    ON_BAD_RECORD_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Text file of images and their windows."""
     scale: _builtins.float
@@ -3471,6 +3713,8 @@ class WindowDataParameter(_message.Message):
     """Keeps the image files in memory."""
     root_folder: _builtins.str
     """Put before every path of source, as it is."""
+    on_bad_record: Global___BadRecord.ValueType
+    """Ours: what is done where an image cannot be used."""
     def __init__(
         self,
         *,
@@ -3487,10 +3731,11 @@ class WindowDataParameter(_message.Message):
         crop_mode: _builtins.str | None = ...,
         cache_images: _builtins.bool | None = ...,
         root_folder: _builtins.str | None = ...,
+        on_bad_record: Global___BadRecord.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "bg_threshold", b"bg_threshold", "cache_images", b"cache_images", "context_pad", b"context_pad", "crop_mode", b"crop_mode", "crop_size", b"crop_size", "fg_fraction", b"fg_fraction", "fg_threshold", b"fg_threshold", "mean_file", b"mean_file", "mirror", b"mirror", "root_folder", b"root_folder", "scale", b"scale", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "bg_threshold", b"bg_threshold", "cache_images", b"cache_images", "context_pad", b"context_pad", "crop_mode", b"crop_mode", "crop_size", b"crop_size", "fg_fraction", b"fg_fraction", "fg_threshold", b"fg_threshold", "mean_file", b"mean_file", "mirror", b"mirror", "on_bad_record", b"on_bad_record", "root_folder", b"root_folder", "scale", b"scale", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "bg_threshold", b"bg_threshold", "cache_images", b"cache_images", "context_pad", b"context_pad", "crop_mode", b"crop_mode", "crop_size", b"crop_size", "fg_fraction", b"fg_fraction", "fg_threshold", b"fg_threshold", "mean_file", b"mean_file", "mirror", b"mirror", "root_folder", b"root_folder", "scale", b"scale", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "bg_threshold", b"bg_threshold", "cache_images", b"cache_images", "context_pad", b"context_pad", "crop_mode", b"crop_mode", "crop_size", b"crop_size", "fg_fraction", b"fg_fraction", "fg_threshold", b"fg_threshold", "mean_file", b"mean_file", "mirror", b"mirror", "on_bad_record", b"on_bad_record", "root_folder", b"root_folder", "scale", b"scale", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4775,3 +5020,363 @@ class PoolingNDParameter(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PoolingNDParameter: _TypeAlias = PoolingNDParameter  # noqa: Y015
+
+@_typing.final
+class TableDataParameter(_message.Message):
+    """Ours. TableData: the rows of a table, columns as features and targets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Task:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TaskEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TableDataParameter._Task.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REGRESSION: TableDataParameter._Task.ValueType  # 0
+        """Numbers."""
+        CLASSIFICATION: TableDataParameter._Task.ValueType  # 1
+        """A class: its values, sorted, are the classes from 0."""
+
+    class Task(_Task, metaclass=_TaskEnumTypeWrapper):
+        """What the target is."""
+
+    REGRESSION: TableDataParameter.Task.ValueType  # 0
+    """Numbers."""
+    CLASSIFICATION: TableDataParameter.Task.ValueType  # 1
+    """A class: its values, sorted, are the classes from 0."""
+
+    class _Missing:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _MissingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TableDataParameter._Missing.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STOP: TableDataParameter._Missing.ValueType  # 0
+        """The run stops and names it."""
+        MEAN: TableDataParameter._Missing.ValueType  # 1
+        """The mean of the column in the training part takes its place."""
+        DROP: TableDataParameter._Missing.ValueType  # 2
+        """The row is left out."""
+
+    class Missing(_Missing, metaclass=_MissingEnumTypeWrapper):
+        """What is done with a value that is not there."""
+
+    STOP: TableDataParameter.Missing.ValueType  # 0
+    """The run stops and names it."""
+    MEAN: TableDataParameter.Missing.ValueType  # 1
+    """The mean of the column in the training part takes its place."""
+    DROP: TableDataParameter.Missing.ValueType  # 2
+    """The row is left out."""
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SHUFFLE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    STANDARDIZE_FIELD_NUMBER: _builtins.int
+    STANDARDIZE_TARGET_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """CSV or Parquet file, or the name of a known table."""
+    batch_size: _builtins.int
+    """Rows in a batch, from 1."""
+    shuffle: _builtins.bool
+    """A new order each epoch, from the seed."""
+    task: Global___TableDataParameter.Task.ValueType
+    """What the target is."""
+    standardize: _builtins.bool
+    """Takes the mean off each column of numbers and divides by its deviation, both of the training part."""
+    standardize_target: _builtins.bool
+    """The same for targets of REGRESSION."""
+    missing: Global___TableDataParameter.Missing.ValueType
+    """What is done with a value that is not there."""
+    @_builtins.property
+    def feature(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that are fed; none takes all that are not targets or excluded."""
+
+    @_builtins.property
+    def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that are left out."""
+
+    @_builtins.property
+    def target(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that are predicted: any number for REGRESSION, one for CLASSIFICATION."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str | None = ...,
+        batch_size: _builtins.int | None = ...,
+        shuffle: _builtins.bool | None = ...,
+        feature: _abc.Iterable[_builtins.str] | None = ...,
+        exclude: _abc.Iterable[_builtins.str] | None = ...,
+        target: _abc.Iterable[_builtins.str] | None = ...,
+        task: Global___TableDataParameter.Task.ValueType | None = ...,
+        standardize: _builtins.bool | None = ...,
+        standardize_target: _builtins.bool | None = ...,
+        missing: Global___TableDataParameter.Missing.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "missing", b"missing", "shuffle", b"shuffle", "source", b"source", "standardize", b"standardize", "standardize_target", b"standardize_target", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "exclude", b"exclude", "feature", b"feature", "missing", b"missing", "shuffle", b"shuffle", "source", b"source", "standardize", b"standardize", "standardize_target", b"standardize_target", "target", b"target", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TableDataParameter: _TypeAlias = TableDataParameter  # noqa: Y015
+
+@_typing.final
+class AnnotatedDataParameter(_message.Message):
+    """SSD's. AnnotatedData: pictures with boxes, from an LMDB of AnnotatedDatum that data_param names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _AnnotationType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AnnotationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AnnotatedDataParameter._AnnotationType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        BBOX: AnnotatedDataParameter._AnnotationType.ValueType  # 0
+        """Boxes."""
+
+    class AnnotationType(_AnnotationType, metaclass=_AnnotationTypeEnumTypeWrapper):
+        """What annotations are."""
+
+    BBOX: AnnotatedDataParameter.AnnotationType.ValueType  # 0
+    """Boxes."""
+
+    LABEL_MAP_FILE_FIELD_NUMBER: _builtins.int
+    ANNO_TYPE_FIELD_NUMBER: _builtins.int
+    MAX_BOXES_FIELD_NUMBER: _builtins.int
+    label_map_file: _builtins.str
+    """Text of a LabelMap: what labels are called."""
+    anno_type: Global___AnnotatedDataParameter.AnnotationType.ValueType
+    """What annotations are."""
+    max_boxes: _builtins.int
+    """Ours: rows of the label for each picture, from 1."""
+    def __init__(
+        self,
+        *,
+        label_map_file: _builtins.str | None = ...,
+        anno_type: Global___AnnotatedDataParameter.AnnotationType.ValueType | None = ...,
+        max_boxes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anno_type", b"anno_type", "label_map_file", b"label_map_file", "max_boxes", b"max_boxes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anno_type", b"anno_type", "label_map_file", b"label_map_file", "max_boxes", b"max_boxes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnotatedDataParameter: _TypeAlias = AnnotatedDataParameter  # noqa: Y015
+
+@_typing.final
+class NormalizedBBox(_message.Message):
+    """SSD's. A box, sides as shares of the picture's, 0 to 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    XMIN_FIELD_NUMBER: _builtins.int
+    YMIN_FIELD_NUMBER: _builtins.int
+    XMAX_FIELD_NUMBER: _builtins.int
+    YMAX_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    DIFFICULT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    xmin: _builtins.float
+    """Left side."""
+    ymin: _builtins.float
+    """Upper side."""
+    xmax: _builtins.float
+    """Right side."""
+    ymax: _builtins.float
+    """Lower side."""
+    label: _builtins.int
+    """Class."""
+    difficult: _builtins.bool
+    """Whether it is hard to see."""
+    score: _builtins.float
+    """How sure a detector is."""
+    size: _builtins.float
+    """Area."""
+    def __init__(
+        self,
+        *,
+        xmin: _builtins.float | None = ...,
+        ymin: _builtins.float | None = ...,
+        xmax: _builtins.float | None = ...,
+        ymax: _builtins.float | None = ...,
+        label: _builtins.int | None = ...,
+        difficult: _builtins.bool | None = ...,
+        score: _builtins.float | None = ...,
+        size: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difficult", b"difficult", "label", b"label", "score", b"score", "size", b"size", "xmax", b"xmax", "xmin", b"xmin", "ymax", b"ymax", "ymin", b"ymin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difficult", b"difficult", "label", b"label", "score", b"score", "size", b"size", "xmax", b"xmax", "xmin", b"xmin", "ymax", b"ymax", "ymin", b"ymin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NormalizedBBox: _TypeAlias = NormalizedBBox  # noqa: Y015
+
+@_typing.final
+class Annotation(_message.Message):
+    """SSD's. An object in a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    BBOX_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.int
+    """Number of the object in its group."""
+    @_builtins.property
+    def bbox(self) -> Global___NormalizedBBox:
+        """Where it is."""
+
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.int | None = ...,
+        bbox: Global___NormalizedBBox | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bbox", b"bbox", "instance_id", b"instance_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bbox", b"bbox", "instance_id", b"instance_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Annotation: _TypeAlias = Annotation  # noqa: Y015
+
+@_typing.final
+class AnnotationGroup(_message.Message):
+    """SSD's. The objects of one class in a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_LABEL_FIELD_NUMBER: _builtins.int
+    ANNOTATION_FIELD_NUMBER: _builtins.int
+    group_label: _builtins.int
+    """Class."""
+    @_builtins.property
+    def annotation(self) -> _containers.RepeatedCompositeFieldContainer[Global___Annotation]:
+        """The objects."""
+
+    def __init__(
+        self,
+        *,
+        group_label: _builtins.int | None = ...,
+        annotation: _abc.Iterable[Global___Annotation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group_label", b"group_label"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotation", b"annotation", "group_label", b"group_label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnotationGroup: _TypeAlias = AnnotationGroup  # noqa: Y015
+
+@_typing.final
+class AnnotatedDatum(_message.Message):
+    """SSD's. A picture and the objects in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _AnnotationType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AnnotationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AnnotatedDatum._AnnotationType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        BBOX: AnnotatedDatum._AnnotationType.ValueType  # 0
+        """Boxes."""
+
+    class AnnotationType(_AnnotationType, metaclass=_AnnotationTypeEnumTypeWrapper):
+        """What annotations are."""
+
+    BBOX: AnnotatedDatum.AnnotationType.ValueType  # 0
+    """Boxes."""
+
+    DATUM_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ANNOTATION_GROUP_FIELD_NUMBER: _builtins.int
+    type: Global___AnnotatedDatum.AnnotationType.ValueType
+    """What annotations are; absent where there are none."""
+    @_builtins.property
+    def datum(self) -> Global___Datum:
+        """The picture."""
+
+    @_builtins.property
+    def annotation_group(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnnotationGroup]:
+        """The objects, by class."""
+
+    def __init__(
+        self,
+        *,
+        datum: Global___Datum | None = ...,
+        type: Global___AnnotatedDatum.AnnotationType.ValueType | None = ...,
+        annotation_group: _abc.Iterable[Global___AnnotationGroup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["datum", b"datum", "type", b"type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotation_group", b"annotation_group", "datum", b"datum", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnotatedDatum: _TypeAlias = AnnotatedDatum  # noqa: Y015
+
+@_typing.final
+class LabelMapItem(_message.Message):
+    """SSD's. A class: its name in files, its number, the name that people read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name in the source of the data."""
+    label: _builtins.int
+    """Number."""
+    display_name: _builtins.str
+    """Name that people read."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        label: _builtins.int | None = ...,
+        display_name: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "label", b"label", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "label", b"label", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelMapItem: _TypeAlias = LabelMapItem  # noqa: Y015
+
+@_typing.final
+class LabelMap(_message.Message):
+    """SSD's. What labels are called."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelMapItem]:
+        """The classes."""
+
+    def __init__(
+        self,
+        *,
+        item: _abc.Iterable[Global___LabelMapItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelMap: _TypeAlias = LabelMap  # noqa: Y015

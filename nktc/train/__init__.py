@@ -6,6 +6,7 @@ from nktc.train.feeding import Feeding, open_feeding
 from nktc.train.freezing import check
 from nktc.train.interrupts import EFFECTS, Effects
 from nktc.train.launch import Options, Outcome, launch
+from nktc.train.learning_curve import Size, learning_curve
 from nktc.train.score import score
 from nktc.train.settings import Settings, read
 from nktc.train.solver import Solver
@@ -26,6 +27,7 @@ __all__ = [
     "Said",
     "Saved",
     "Settings",
+    "Size",
     "Solver",
     "Started",
     "Stepped",
@@ -35,6 +37,7 @@ __all__ = [
     "check",
     "evaluate",
     "launch",
+    "learning_curve",
     "open_feeding",
     "own_device",
     "read",

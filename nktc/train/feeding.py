@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nktc import data
-from nktc.ir import Graph, infer
+from nktc.ir import Graph, Node, infer
 from nktc.train.ranks import ALONE, Ranks
 
 
@@ -52,9 +52,32 @@ class Feeding:
         """The graph's inputs for its k-th forward in this rank."""
         return tuple(tensor for stream in self.streams for tensor in stream.batch(k * self.size + self.rank))
 
+    def expect(self, k: int) -> None:
+        """Told before batch `k` is asked for."""
+        for stream in self.streams:
+            stream.expect(k * self.size + self.rank)
+
+    def forget(self) -> None:
+        """Batches that were expected will not be asked for."""
+        for stream in self.streams:
+            stream.forget()
+
+    def skipped(self, graph: Graph) -> Iterator[tuple[Node, Mapping[int, str]]]:
+        """The sources of `graph` with records that could not be used, and what was wrong with each."""
+        for node, stream in zip(graph.sources, self.streams, strict=True):
+            if stream.skipped:
+                yield node, stream.skipped
+
     def ahead(self, start: int) -> Iterator[tuple[Tensor, ...]]:
         """Batches from `start` on; streams that read files read ahead."""
         return data.read_ahead(self, start)
+
+
+def skips(node: Node, skipped: Mapping[int, str]) -> str:
+    """What is said of the records that a layer passed over."""
+    count = len(skipped)
+    records = "1 record was" if count == 1 else f"{count} records were"
+    return f"layer {node.name}: {records} skipped, others took their places"
 
 
 def batch_of(stream: data.Stream) -> int:
@@ -71,21 +94,15 @@ def open_feeding(
     device: torch.device,
     ranks: Ranks = ALONE,
     resident: bool = False,
+    cache: int | None = None,
+    workers: int | None = 0,
 ) -> Feeding:
-    """Open every data layer of a graph; with `resident`, what was read stays on the device where there is room. Raises
-    located LayerErrors, for an Input layer too: nobody feeds it here."""
+    """Open every data layer of a graph; with `resident`, what was read stays on the device where it takes up to `cache`
+    bytes, None for a quarter of what is free. `workers` processes read for each, None for as many as the machine
+    suggests. Raises located LayerErrors, for an Input layer too: nobody feeds it here."""
+    opening = data.Opening(places, folder, seed, device, resident=resident, cache=cache, workers=workers)
     streams = []
     for node in graph.sources:
         with infer.place(node.type, node.name, node.locate):
-            streams.append(
-                data.open_stream(
-                    node.layer,
-                    places=places,
-                    folder=folder,
-                    seed=seed,
-                    device=device,
-                    tops=len(node.outputs),
-                    resident=resident,
-                )
-            )
+            streams.append(data.open_stream(node.layer, replace(opening, tops=len(node.outputs))))
     return Feeding(streams, ranks.rank, ranks.size)

@@ -87,6 +87,12 @@ def _transform(run: Run, found: Preprocessing) -> TransformationParameter:
     if found.crop:
         message.crop_size = found.crop
         message.resize_height, message.resize_width = found.size
+    if found.resize_mode != "SQUASH":
+        message.resize_mode = TransformationParameter.ResizeMode.Value(found.resize_mode)
+    if found.fill:
+        message.fill_value = found.fill
+    if found.std is not None:
+        message.std_value.extend(found.std.ravel().tolist())
     if found.order == "RGB":
         message.channel_order = TransformationParameter.RGB
     if found.mean is not None and found.mean.shape[1:] == (1, 1):

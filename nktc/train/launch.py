@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from nktc.schema import SolverParameter
 from nktc.train import chance, checkpoint, freezing, hooks, precision, progress, ranks, speed
 from nktc.train.evaluate import check_whole
 from nktc.train.events import Hook
-from nktc.train.feeding import Feeding, open_feeding
+from nktc.train.feeding import Feeding, open_feeding, skips
 from nktc.train.folder import describe_run
 from nktc.train.interrupts import Effects, interrupts
+from nktc.train.limiting import limited
 from nktc.train.loggers import About, find_logger
 from nktc.train.ranks import Ranks
 from nktc.train.settings import Settings
@@ -50,6 +51,9 @@ class Options:
     places: data.Places = field(default_factory=data.Places.from_environment)
     effects: Effects = field(default_factory=Effects)
     loggers: Sequence[str] = ()
+    cache: int | None = None  # bytes of data to keep, None for a quarter of the free memory
+    records: int | None = None  # of the training data, None for all
+    workers: int | None = None  # processes that read for a layer, None for as many as the machine suggests
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
     with ranks.join() as group:
         console.quiet |= group.rank > 0
         settings = read_settings(solver_file, options.overrides)
+        if options.records:
+            settings = replace(settings, train_net=limited(settings.train_net, options.records))
         if options.snapshot and options.weights:
             raise NktcError("--snapshot and --weights exclude each other", help="a snapshot names its own weights")
         own = ranks.local_rank() if ranks.started() else settings.message.device_id
@@ -156,6 +162,7 @@ def _train(settings: Settings, options: Options, console: Console, device: torch
     with _listening(run, settings, nets, solver, console, loggers), interrupts(solver, options.effects):
         solver.run()
     _warn(stand_in, console)
+    _tell_skipped(nets, run, console)
     return Outcome(run, solver.iteration, solver.stopping, " ".join(stand_in), group.rank)
 
 
@@ -167,8 +174,9 @@ def _open(settings: Settings, options: Options, seed: int, device: torch.device,
     for graph in graphs:
         if not graph:
             raise NktcError(f"{graph.name} has no layers in the {graph.phase.name} phase")
+    workers = data.suggested_workers(device, group.size) if options.workers is None else options.workers
     feedings = [
-        open_feeding(graph, options.places, net.folder, seed, device, group, resident=True)
+        open_feeding(graph, options.places, net.folder, seed, device, group, True, options.cache, workers)
         for graph, (net, *_) in zip(graphs, wanted, strict=True)
     ]
     return _Nets(graphs, feedings)
@@ -308,6 +316,14 @@ def _stand_in(nets: _Nets) -> list[str]:
         if stream.stand_in and isinstance(node.layer, Dataset)
     }
     return sorted(found)
+
+
+def _tell_skipped(nets: _Nets, run: Run, console: Console) -> None:
+    """Say and write down how many records of each layer could not be used."""
+    for graph, feeding in zip(nets.graphs, nets.feedings, strict=True):
+        for node, skipped in feeding.skipped(graph):
+            run.record("skipped", net=graph.phase.name, layer=node.name, records=list(skipped.values()))
+            console.print(f"{graph.phase.name} {skips(node, skipped)}", style="yellow", **PLAIN)
 
 
 def _warn(stand_in: Sequence[str], console: Console) -> None:

@@ -12,19 +12,33 @@ from nktc import data, module, reader, weights
 from nktc.errors import NktcError
 from nktc.ir import Phase
 from nktc.train.evaluate import check_whole
-from nktc.train.feeding import open_feeding
+from nktc.train.feeding import open_feeding, skips
 from nktc.train.hooks import numbers
 
 CAFFES = 50  # batches where the data has no end
 
 
 @torch.inference_mode()
-def score(model: Path, files: Sequence[str], iterations: int | None, device: str, places: data.Places) -> Iterator[str]:
+def score(
+    model: Path,
+    files: Sequence[str],
+    iterations: int | None,
+    device: str,
+    places: data.Places,
+    level: int | None = None,
+    stages: Sequence[str] = (),
+) -> Iterator[str]:
     """The lines of `caffe test`: every batch's outputs, then the means. Without `iterations` every record once; a
     batch counts for the records it has, and a net that takes no smaller batch begins anew in its last. Raises
     NktcError."""
     net_file = reader.read_net(model)
-    graph = reader.build(net_file, Phase.TEST, feeds=lambda layer: data.describe(layer, net_file.folder))
+    graph = reader.build(
+        net_file,
+        Phase.TEST,
+        level=level,
+        stages=stages,
+        feeds=lambda layer: data.describe(layer, net_file.folder),
+    )
     if not graph:
         raise NktcError(f"{model} has nothing to report in the TEST phase", help="end it in a loss or an Accuracy")
     for file in files:
@@ -65,6 +79,8 @@ def score(model: Path, files: Sequence[str], iterations: int | None, device: str
         totals = [a + b for a, b in zip(totals or [0.0] * len(found), shares, strict=True)]
         for name, value in found:
             yield f"Batch {batch}, {name} = {value:g}"
+    for node, skipped in feeding.skipped(graph):
+        yield skips(node, skipped)
     yield f"Loss: {objective:g}"
     for name, mean in zip(names, totals, strict=True):
         factor = weight.get(name, 0.0)

@@ -233,7 +233,7 @@ def _feeding(graph: Graph, places: data.Places, folder: Path, device: torch.devi
         shapes = tuple(value.shape for value in node.outputs)
         try:
             tops = len(shapes)
-            stream = data.open_stream(node.layer, places=places, folder=folder, seed=0, device=device, tops=tops)
+            stream = data.open_stream(node.layer, data.Opening(places, folder, device=device, tops=tops))
             why = "" if stream.feed.shapes == shapes else "its data is of another shape"
         except NktcError as error:
             why = error.message

@@ -96,9 +96,12 @@ BEYOND = {
     "infer": {"--device", "--data", "--allow-python"},
     "show": {*BUILT, "--phase", "--prototxt", "--expand", "--dot", "--torch", "--weights", "--data", "--rankdir", "-o"},
     "plot": {"-o", "--metric", "--x", "--smooth"},
-    "test": {"--device", "--data", "--allow-python"},
+    "test": {"--level", "--stage", "--device", "--data", "--allow-python"},
     "time": {*BUILT, "--data", "--json"},
-    "train": {"--data", "--allow-python", "--precision", "--log", "--ranks", "--restarts"},
+    "train": {
+        *("--data", "--allow-python", "--precision", "--log", "--ranks", "--restarts"),
+        *("--cache", "--workers"),
+    },
 }
 """Options that nobody promised."""
 

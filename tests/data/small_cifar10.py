@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nktc.data import cifar10, shapes10
-from nktc.data.catalogue import KNOWN
+from nktc.data.sets import cifar10, shapes10
+from nktc.data.sets.catalogue import KNOWN
 from nktc.ir import Phase
 
 LABELS = KNOWN["cifar10"].labels

@@ -11,9 +11,9 @@ import small_leveldb
 import torch
 
 from nktc import data, reader
-from nktc.data import Places, describe, open_stream
-from nktc.data.datum import pack, pack_encoded
-from nktc.data.lmdb import write_database
+from nktc.data import Opening, Places, describe, open_stream, records
+from nktc.data.databases.datum import pack, pack_encoded
+from nktc.data.databases.lmdb import write_database
 from nktc.errors import LayerError, NktcError
 from nktc.ir import Phase, Transform
 from nktc.layers import Data
@@ -22,7 +22,7 @@ NOWHERE = Places((), Path("nowhere"), download=False)
 
 
 def opened(layer: Data, folder: Path, seed: int = 0, tops: int = 2) -> data.Stream:
-    return open_stream(layer, places=NOWHERE, folder=folder, seed=seed, tops=tops)
+    return open_stream(layer, Opening(places=NOWHERE, folder=folder, seed=seed, tops=tops))
 
 
 def written(folder: Path, values: list[np.ndarray]) -> Path:
@@ -38,7 +38,7 @@ def test_batches_are_real_caffes(case: str, shared: Path) -> None:
     graph = reader.build(net, Phase.TEST, feeds=lambda layer: describe(layer, folder))
     (node,) = graph.nodes
     assert [value.shape for value in node.outputs] == [golden[f"step0/{top}"].shape for top in ("data", "label")]
-    stream = open_stream(node.layer, places=NOWHERE, folder=folder, seed=0)
+    stream = open_stream(node.layer, Opening(places=NOWHERE, folder=folder, seed=0))
     for step in (3, 0, 1, 2):
         batch = stream.batch(step)
         for top, found in zip(("data", "label"), batch, strict=True):
@@ -200,3 +200,92 @@ def test_a_source_is_looked_for_beside_the_net_and_under_the_working_directory(
     assert opened(Data("db", 1, "LMDB"), tmp_path / "nets").batch(0)[0].item() == 1
     written(tmp_path / "nets", [np.full((1, 1, 1), 2, np.uint8)])
     assert opened(Data("db", 1, "LMDB"), tmp_path / "nets").batch(0)[0].item() == 2
+
+
+def bad_ones(folder: Path) -> Path:
+    """Ten records: 3 is no Datum, 4 no picture, 7 has another size, the last a label without a name."""
+    made = [pack(np.full((3, 4, 5), i, np.uint8), i % 2) for i in range(10)]
+    made[3], made[4] = b"\xff\xff", pack_encoded(b"no picture", 0)
+    made[7], made[9] = pack(np.zeros((3, 4, 6), np.uint8), 0), pack(np.full((3, 4, 5), 9, np.uint8), 2)
+    write_database(folder / "db", ((f"{i:08d}".encode(), one) for i, one in enumerate(made)))
+    (folder / "db" / "labels.txt").write_text("cat\ndog\n")
+    return folder
+
+
+def test_bad_records_are_named_with_key_and_position(tmp_path: Path) -> None:
+    stream = opened(Data("db", 1, "LMDB"), bad_ones(tmp_path))
+    said = {
+        3: "its 2 bytes are no Datum",
+        4: "its picture cannot be decoded",
+        7: "it is 3x4x6, the first one is 3x4x5",
+        9: "its label is 2, there are names for the classes 0 to 1",
+    }
+    for k in range(10):
+        if k not in said:
+            stream.batch(k)
+            continue
+        with pytest.raises(NktcError) as refused:
+            stream.batch(k)
+        assert refused.value.message == f'{tmp_path}/db: record {k}, key "{k:08d}": {said[k]}'
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_skipped_records_are_replaced_by_the_next_good_one_and_counted(
+    tmp_path: Path, resident: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = Data("db", 5, "LMDB", skips=True)
+    stream = open_stream(layer, Opening(NOWHERE, bad_ones(tmp_path), resident=resident))
+    for _ in range(2):
+        found = [int(x[0, 0, 0]) for k in (0, 1) for x in stream.batch(k)[0]]
+        assert found == [0, 1, 2, 5, 5, 5, 6, 8, 8, 0]
+    assert sorted(stream.skipped) == [3, 4, 7, 9]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 4
+    assert said[0] == f'warning: skipped: {tmp_path}/db: record 3, key "00000003": its 2 bytes are no Datum'
+
+
+def test_a_source_without_good_records_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [pack(np.zeros((1, 2, 2), np.uint8), 0), *[b"\xff"] * 9]
+    write_database(tmp_path / "db", ((f"{i}".encode(), one) for i, one in enumerate(made)))
+    stream = opened(Data("db", 1, "LMDB", skips=True), tmp_path)
+    assert stream.batch(9)[1].tolist() == [0]
+    monkeypatch.setattr(records, "IN_A_ROW", 5)
+    with pytest.raises(NktcError, match=r'5 records in a row cannot be used; the last: .*record 7, key "7"'):
+        stream.batch(3)
+
+
+@pytest.mark.parametrize("source", ["raw", "coded"])
+def test_a_shuffled_database_has_every_record_once_in_an_epoch_in_a_new_order(tmp_path: Path, source: str) -> None:
+    pixels = [np.full((3, 4, 5), i, np.uint8) for i in range(23)]
+    made = [pack(p, i) for i, p in enumerate(pixels)]
+    if source == "coded":
+        made = [pack_encoded(cv2.imencode(".png", p.transpose(1, 2, 0))[1].tobytes(), i) for i, p in enumerate(pixels)]
+    write_database(tmp_path / "db", ((f"{i:08d}".encode(), one) for i, one in enumerate(made)))
+    stream = opened(Data("db", 4, "LMDB", shuffle=True), tmp_path, seed=3)
+    batches = [stream.batch(k) for k in range(23)]
+    labels = np.concatenate([label for _, label in batches]).astype(int)
+    epochs = labels.reshape(4, 23)
+    assert all(sorted(epoch) == list(range(23)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
+    for data_, label in batches:
+        np.testing.assert_array_equal(data_[:, 0, 0, 0], label)
+    again = opened(Data("db", 4, "LMDB", shuffle=True), tmp_path, seed=3)
+    assert torch.equal(again.batch(17)[1], batches[17][1])
+    assert not torch.equal(opened(Data("db", 4, "LMDB", shuffle=True), tmp_path, seed=4).batch(17)[1], batches[17][1])
+
+
+def test_chance_belongs_to_the_record_and_the_epoch_not_to_the_batch(tmp_path: Path) -> None:
+    chance = np.random.RandomState(0)
+    folder = written(tmp_path, [chance.randint(0, 256, (3, 9, 9)).astype(np.uint8) for _ in range(12)])
+    transform = Transform(crop=5, mirror=True)
+
+    def epochs(batch: int, shuffle: bool) -> dict[tuple[int, int], torch.Tensor]:
+        """Each record of two epochs as it came out."""
+        stream = opened(Data("db", batch, "LMDB", transform, Phase.TRAIN, shuffle=shuffle), folder, seed=7)
+        found = [pair for k in range(24 // batch) for pair in zip(*stream.batch(k), strict=True)]
+        return {(i // 12, int(label)): x for i, (x, label) in enumerate(found)}
+
+    one, other = epochs(3, False), epochs(4, True)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert not all(torch.equal(one[0, i], one[1, i]) for i in range(12))

@@ -11,8 +11,8 @@ import pytest
 import small_cifar10 as small
 import torch
 
-from nktc.data import KNOWN, Places, Stream, describe, open_stream, prepare, preprocessing, write_mean
-from nktc.data.catalogue import Download
+from nktc.data import KNOWN, Opening, Places, Stream, describe, open_stream, prepare, preprocessing, write_mean
+from nktc.data.sets.catalogue import Download
 from nktc.errors import LayerError
 from nktc.ir import Phase, Transform
 from nktc.layers import Dataset
@@ -27,7 +27,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 
 
 def opened(layer: Dataset, places: Places, seed: int = 0) -> Stream:
-    return open_stream(layer, places=places, folder=Path(), seed=seed)
+    return open_stream(layer, Opening(places=places, folder=Path(), seed=seed))
 
 
 def test_describe_needs_no_data_and_tells_what_batches_are(places: Places) -> None:
@@ -133,6 +133,7 @@ def test_missing_data_is_refused_with_every_way_to_provide_it(tmp_path: Path) ->
         "  --data PATH, or the environment variable NKTC_DATA=PATH: a folder, or an archive, with",
         "    the four files train-images-idx3-ubyte.gz ... t10k-labels-idx1-ubyte.gz, packed or unpacked",
         "    (in PATH itself or in PATH/mnist; mnist=PATH for this set alone)",
+        "  nktc data get mnist --from PATH: the same, kept for every later command",
         f"  download {base}train-images-idx3-ubyte.gz",
         f"  download {base}train-labels-idx1-ubyte.gz",
         f"  download {base}t10k-images-idx3-ubyte.gz",
@@ -147,7 +148,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> Download:
     """cifar10's official address is one that nobody answers."""
     nobody = Download("http://127.0.0.1:9/cifar-10-binary.tar.gz", "md5:0", 1)
     monkeypatch.setitem(KNOWN, "cifar10", replace(KNOWN["cifar10"], downloads=(nobody,)))  # type: ignore[misc]
-    monkeypatch.setattr("nktc.data.download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("nktc.data.sets.download.time.sleep", lambda seconds: None)
     return nobody
 
 
@@ -201,7 +202,13 @@ def test_data_that_is_there_needs_no_stand_in_and_bad_data_gets_none(places: Pla
         (
             Dataset("imagenet", 5, Phase.TRAIN),
             "name",
-            'error: unknown data set "imagenet"\nhelp: the data sets are cifar10, mnist, digits, shapes10',
+            'error: unknown data set "imagenet"\n'
+            "help: the data sets are cifar10, cifar100, mnist, fashion-mnist, digits, shapes10",
+        ),
+        (
+            Dataset("california-housing", 5, Phase.TRAIN),
+            "name",
+            "error: california-housing is a table, not a set of images\nhelp: a TableData layer reads it",
         ),
         (
             Dataset("digits", 5, Phase.TRAIN, stand_in="shapes"),

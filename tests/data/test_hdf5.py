@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nktc import data, reader
-from nktc.data import Places, describe, open_stream
+from nktc.data import Opening, Places, describe, open_stream
 from nktc.errors import LayerError, NktcError
 from nktc.ir import Feed, Phase
 from nktc.layers import HDF5Data
@@ -19,7 +19,7 @@ NOWHERE = Places((), Path("nowhere"), download=False)
 
 
 def opened(layer: HDF5Data, folder: Path, seed: int = 0, tops: int = 2) -> data.Stream:
-    return open_stream(layer, places=NOWHERE, folder=folder, seed=seed, tops=tops)
+    return open_stream(layer, Opening(places=NOWHERE, folder=folder, seed=seed, tops=tops))
 
 
 def test_batches_are_real_caffes(shared: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nktc import data, reader
-from nktc.data import Places, describe, open_stream
+from nktc.data import Opening, Places, describe, open_stream
 from nktc.errors import LayerError, NktcError
 from nktc.ir import Phase, Transform
 from nktc.layers import ImageData
@@ -19,7 +19,7 @@ NOWHERE = Places((), Path("nowhere"), download=False)
 
 
 def opened(layer: ImageData, folder: Path, seed: int = 0, **more: object) -> data.Stream:
-    return open_stream(layer, places=NOWHERE, folder=folder, seed=seed, **more)  # type: ignore[arg-type]
+    return open_stream(layer, Opening(places=NOWHERE, folder=folder, seed=seed, **more))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("case", ["data_imagedata", "data_imagedata_gray", "data_imagedata_jpg"])

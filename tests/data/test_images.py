@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from nktc.data import find_images, load_images, prepare
+from nktc.data.images import resize, resized
 from nktc.errors import NktcError
-from nktc.ir import Preprocessing
+from nktc.ir import Phase, Preprocessing, RandomResizedCrop, Transform
 
 
 @pytest.fixture
@@ -34,6 +35,71 @@ def test_gray_has_one_plane(picture: tuple[Path, np.ndarray]) -> None:
     found = prepare(path.read_bytes(), Preprocessing((40, 30), "GRAY"))
     assert found.shape == (1, 40, 30)
     np.testing.assert_allclose(found[0], cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), atol=1)
+
+
+def scaled(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[3 h w] by OpenCV alone."""
+    return cv2.resize(picture.transpose(1, 2, 0), (width, height), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+
+
+WIDE = np.random.RandomState(5).randint(1, 256, (3, 20, 60), np.uint8)
+
+
+def test_cropping_covers_the_size_and_cuts_the_middle() -> None:
+    np.testing.assert_array_equal(resize(WIDE, (10, 12), "CROP"), scaled(WIDE, 10, 30)[:, :, 9:21])
+    tall = WIDE.transpose(0, 2, 1)
+    np.testing.assert_array_equal(resize(tall, (13, 10), "CROP"), scaled(tall, 30, 10)[:, 8:21])
+
+
+def test_filling_fits_into_the_size_and_the_odd_rest_is_below() -> None:
+    found = resize(WIDE, (17, 30), "FILL", 99)
+    np.testing.assert_array_equal(found[:, 3:13], scaled(WIDE, 10, 30))
+    assert (found[:, :3] == 99).all()
+    assert (found[:, 13:] == 99).all()
+
+
+def test_half_a_crop_cuts_half_and_fills_half() -> None:
+    # Sides are divided by 2 and by 4 to be 10x15: by 3 here, which leaves 7x20.
+    found = resize(WIDE, (10, 15), "HALF_CROP", 7)
+    np.testing.assert_array_equal(found[:, 1:8], scaled(WIDE, 7, 20)[:, :, 2:17])
+    assert (found[:, :1] == 7).all()
+    assert (found[:, 8:] == 7).all()
+
+
+@pytest.mark.parametrize("mode", ["SQUASH", "CROP", "FILL", "HALF_CROP"])
+@pytest.mark.parametrize("planes", [1, 3, 5])
+def test_every_mode_gives_the_size_in_the_pictures_own_kind(mode: str, planes: int) -> None:
+    for kind in (np.uint8, np.float32):
+        for shape, size in (((1, 9), (8, 8)), ((9, 1), (3, 7)), ((300, 2), (4, 5)), ((8, 6), (4, 3))):
+            picture = np.full((planes, *shape), 5, kind)
+            found = resize(picture, size, mode, 5)
+            assert (found.shape, found.dtype) == ((planes, *size), kind)
+            assert (found == 5).all()
+    same = np.zeros((planes, 4, 4), np.uint8)
+    assert resize(same, (4, 4), mode) is same
+
+
+@pytest.mark.parametrize("mode", ["CROP", "FILL", "HALF_CROP"])
+def test_where_nothing_sticks_out_all_modes_are_one(mode: str) -> None:
+    np.testing.assert_array_equal(resize(WIDE, (10, 30), mode), resize(WIDE, (10, 30)))
+
+
+def test_a_random_resized_crop_takes_the_place_of_the_resize_in_training_alone() -> None:
+    settings = Transform(resize=(10, 12), crop=8, resize_mode="FILL", fill=3)
+    np.testing.assert_array_equal(resized(WIDE, settings, Phase.TRAIN), resize(WIDE, (10, 12), "FILL", 3))
+    wanders = Transform(resize=(10, 12), crop=8, random_resized_crop=RandomResizedCrop((0.5, 1), (1, 1)))
+    assert resized(WIDE, wanders, Phase.TRAIN) is WIDE
+    assert resized(WIDE, wanders).shape == (3, 10, 12)
+    assert resized(WIDE, Transform(crop=8)) is WIDE
+
+
+def test_a_picture_is_prepared_by_its_mode_and_divided_by_the_deviation(picture: tuple[Path, np.ndarray]) -> None:
+    path, bgr = picture
+    std = np.array([3.0, 7.0, 0.3], np.float32).reshape(3, 1, 1)
+    mean = np.array([1.0, 2.0, 3.0], np.float32).reshape(3, 1, 1)
+    found = prepare(path, Preprocessing((30, 30), "BGR", mean, 0.1, 20, "FILL", 50, std))
+    brought = resize(bgr.transpose(2, 0, 1), (30, 30), "FILL", 50)[:, 5:25, 5:25].astype(np.float32)
+    np.testing.assert_array_equal(found, (brought - mean) * np.float32(0.1) / std)
 
 
 def test_many_come_in_order(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nktc.data import database_mean, read_mean, write_mean
-from nktc.data.datum import pack
-from nktc.data.lmdb import write_database
+from nktc.data.databases.datum import pack
+from nktc.data.databases.lmdb import write_database
 from nktc.errors import NktcError
 from nktc.schema import BlobProto
 

@@ -12,9 +12,9 @@ import small_cifar10
 import small_leveldb
 import torch
 
-from nktc.data import Places, Stream, describe, open_stream
-from nktc.data.datum import pack
-from nktc.data.lmdb import write_database
+from nktc.data import Opening, Places, Stream, describe, open_stream
+from nktc.data.databases.datum import pack
+from nktc.data.databases.lmdb import write_database
 from nktc.data.parts import part_records, part_size
 from nktc.errors import LayerError, NktcError
 from nktc.ir import Layer, Phase, Transform
@@ -68,6 +68,23 @@ def test_no_part_is_everything() -> None:
     assert part_size(None, 5) == 5
 
 
+@pytest.mark.parametrize("name", PARTS)
+def test_fewer_records_of_a_part_lie_within_more(name: str) -> None:
+    whole = drawn(name, 1000)
+    before: set[int] = set()
+    for records in (1, 7, 50, len(whole), 5000):
+        part = Part(name, 0.2, 0.1, records=records)
+        found = part_records(part, 1000)
+        assert found is not None
+        assert part_size(part, 1000) == len(found) == min(records, len(whole))
+        assert found.tolist() == sorted(found)
+        assert before <= {*found.tolist()} <= {*whole}
+        before = {*found.tolist()}
+    seven = part_records(Part(name, 0.2, 0.1, records=7), 1000)
+    assert seven is not None
+    assert seven.tolist() != whole[:7], "they are drawn, not the first of the source"
+
+
 @pytest.mark.parametrize(("name", "share"), [("VALIDATION", 0.1), ("TEST", 0.1), ("TRAIN", 0.9)])
 def test_an_empty_part_is_refused(name: str, share: float) -> None:
     part = Part(name, share if name != "TEST" else 0.0, share if name == "TEST" else 0.0)
@@ -81,7 +98,7 @@ def test_an_empty_part_is_refused(name: str, share: float) -> None:
 
 
 def opened(layer: Layer, folder: Path, places: Places = NOWHERE, seed: int = 0) -> Stream:
-    stream = open_stream(layer, places=places, folder=folder, seed=seed)
+    stream = open_stream(layer, Opening(places=places, folder=folder, seed=seed))
     assert stream.feed.records == describe(layer, folder).records
     return stream
 
@@ -111,7 +128,7 @@ def test_a_database_gives_its_part_in_its_own_order_whatever_the_batch(
         expected = drawn(name, 90, seed=3)
         for batch in (1, 7, 90, 200):
             layer = Data("db", batch, backend, part=part)
-            stream = open_stream(layer, places=NOWHERE, folder=tmp_path, seed=0, resident=resident)
+            stream = open_stream(layer, Opening(places=NOWHERE, folder=tmp_path, seed=0, resident=resident))
             assert stream.feed.records == describe(layer, tmp_path).records == len(expected)
             assert labels(stream, 2 * len(expected)) == expected * 2
             pixels, again = stream.batch(5)

@@ -33,6 +33,7 @@ def test_a_named_root_holds_that_set_only(tmp_path: Path) -> None:
     places = Places((f"mnist={file}",), tmp_path)
     assert list(places.candidates("mnist")) == [file]
     assert list(places.candidates("cifar10")) == []
+    assert list(Places((f"fashion-mnist={file}",), tmp_path).candidates("fashion-mnist")) == [file]
 
 
 def test_options_come_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,4 +75,8 @@ def test_a_fingerprint_changes_with_place_size_and_time(tmp_path: Path) -> None:
         file.write_text(content)
         os.utime(file, (time, time))
         seen.add(fingerprint([file]))
+    (tmp_path / "gone").touch()
+    there = fingerprint([tmp_path / "gone"])
+    (tmp_path / "gone").unlink()
+    assert fingerprint([tmp_path / "gone"]) != there
     assert len(seen | {fingerprint([file, file]), fingerprint([file.rename(tmp_path / "b")])}) == 5

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from nktc.data import Places, Stream, open_stream, read_ahead, resident, write_mean
-from nktc.data.datum import pack, pack_encoded
-from nktc.data.lmdb import Database, write_database
-from nktc.data.records import RecordStream
+from nktc.data import Opening, Places, Stream, open_stream, read_ahead, resident, write_mean
+from nktc.data.database import DatabaseRecords
+from nktc.data.databases.datum import pack, pack_encoded
+from nktc.data.databases.lmdb import write_database
+from nktc.data.records import RecordStream, Taken
 from nktc.data.resident import Kept, free_memory, room
 from nktc.errors import NktcError
 from nktc.ir import Phase, Transform
@@ -52,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(layer: Data, folder: Path, keeps: bool) -> RecordStream:
-    stream = open_stream(layer, places=NOWHERE, folder=folder, seed=5, resident=keeps)
+    stream = open_stream(layer, Opening(places=NOWHERE, folder=folder, seed=5, resident=keeps))
     assert isinstance(stream, RecordStream)
     return stream
 
@@ -61,13 +62,13 @@ def opened(layer: Data, folder: Path, keeps: bool) -> RecordStream:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records each reading of a database took."""
     counts: list[int] = []
-    plain = Database.read
+    plain = DatabaseRecords.read
 
-    def read(self: Database, first: int, count: int) -> list[tuple[bytes, bytes]]:
-        counts.append(count)
-        return plain(self, first, count)
+    def read(self: DatabaseRecords, places: np.ndarray) -> Taken:
+        counts.append(len(places))
+        return plain(self, places)
 
-    monkeypatch.setattr(Database, "read", read)
+    monkeypatch.setattr(DatabaseRecords, "read", read)
     return counts
 
 
@@ -134,7 +135,7 @@ def test_records_that_take_a_quarter_of_the_free_memory_are_streamed(
 
 
 def test_nothing_is_kept_unless_asked_for(folder: Path) -> None:
-    stream = open_stream(Data("raw", RECORDS, "LMDB"), places=NOWHERE, folder=folder, seed=0)
+    stream = open_stream(Data("raw", RECORDS, "LMDB"), Opening(places=NOWHERE, folder=folder, seed=0))
     stream.batch(0)
     assert not stream.resident
 
@@ -195,7 +196,7 @@ def test_batches_made_beside_a_busy_gpu_are_those_of_the_cpu(folder: Path, keeps
         transform = Transform(scale=0.1, crop=6, mirror=True, mean_values=(100.0,))
         layer = Data(source, 4, "LMDB", transform, Phase.TRAIN)
         plain = opened(layer, folder, False)
-        there = open_stream(layer, places=NOWHERE, folder=folder, seed=5, device=gpu, resident=keeps)
+        there = open_stream(layer, Opening(places=NOWHERE, folder=folder, seed=5, device=gpu, resident=keeps))
         sums = []
         for k, batch in enumerate(itertools.islice(read_ahead(there), 60)):
             for _ in range(20):

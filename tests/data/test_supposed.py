@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from nktc.data import supposed
+from nktc.data import describe, supposed
 from nktc.errors import LayerError
 from nktc.ir import Layer, Phase, Shape, Transform
-from nktc.layers import Data, Dataset, HDF5Data, ImageData, Input, MemoryData
+from nktc.layers import AnnotatedData, Data, Dataset, HDF5Data, ImageData, Input, MemoryData, TableData
 
 TWO = ("data", "label")
 CROP = Transform(crop=9)
@@ -84,3 +85,36 @@ def test_an_input_takes_what_is_said() -> None:
     assert shapes(Input(), ("data",), data=(1, 5, 5)) == ((1, 1, 5, 5),)
     with pytest.raises(LayerError, match='the shape of its top "label" is not known'):
         shapes(Input(), data=(1, 5, 5))
+
+
+def test_tables_arrays_and_boxes_have_labels_of_their_own_shapes() -> None:
+    table = TableData("t.csv", 4, ("a", "b"))
+    assert shapes(table, data=(4, 7)) == ((4, 7), (4, 2))
+    assert shapes(replace(table, targets=("a",), classes=True), data=(9, 7)) == ((9, 7), (9,))
+    with pytest.raises(LayerError, match=r"t\.csv is not there") as refusal:
+        shapes(table)
+    assert refusal.value.help == (
+        "name a file, or a table that nktc knows: california-housing; or tell it with --input-shape data=4xFEATURES"
+    )
+    assert shapes(replace(table, source_path="california-housing")) is None, "it is known without its data"
+    memory = MemoryData((), 2, source_path="m.npz")
+    assert shapes(memory, data=(3, 4, 5)) == ((2, 3, 4, 5), (2, 1, 1, 1))
+    assert shapes(replace(memory, shapes=((2, 1, 4, 4), (2, 1, 1, 1)))) == ((2, 1, 4, 4), (2, 1, 1, 1))
+    with pytest.raises(LayerError, match=r"m\.npz is not there"):
+        shapes(memory)
+    boxes = AnnotatedData(Data("db", 2, transform=Transform(resize=(4, 5))), 3)
+    assert shapes(boxes) == ((2, 3, 4, 5), (1, 1, 6, 8))
+    assert shapes(AnnotatedData(Data("db", 2), 3), data=(3, 7, 7)) == ((2, 3, 7, 7), (1, 1, 6, 8))
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_a_name_that_no_system_takes_is_not_there(tmp_path: Path, name: str) -> None:
+    for layer in (Data(name, 1), ImageData(name), HDF5Data(name, 1, ("data",))):
+        with pytest.raises(LayerError):
+            describe(layer, tmp_path)
+        with pytest.raises(LayerError, match="is not there"):
+            supposed(layer, tmp_path, ("data",), {})
+    (tmp_path / "l.txt").write_text(f"{name}\n")
+    for listed in (ImageData("l.txt"), HDF5Data("l.txt", 1, ("data",))):
+        with pytest.raises(LayerError):
+            describe(listed, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from rich.console import Console
 
-from nktc import data, engines, export, models, module, passes, reader, weights
+from nktc import data, engines, export, models, module, passes, reader, train, weights
 from nktc.engines import Classifier, Options, open_classifier
 from nktc.errors import NktcError
 from nktc.ir import Graph, Layer, Phase, Preprocessing
@@ -54,7 +56,7 @@ def fed(classifier: Classifier, paths: list[Path]) -> np.ndarray:
 
 
 def stream_of(layer: Layer, folder: Path) -> data.Stream:
-    return data.open_stream(layer, places=PLACES, folder=folder, seed=0)
+    return data.open_stream(layer, data.Opening(places=PLACES, folder=folder, seed=0))
 
 
 def classifiers(net: Path, caffemodel: Path) -> dict[str, Classifier]:
@@ -93,6 +95,10 @@ def test_gray_digits_are_the_test_stream_to_the_bit(tmp_path):
         ("scale: 0.0078125 mean_value: 127.5 crop_size: 5", False),
         ('mean_file: "mean.binaryproto"', True),
         ('mean_file: "mean.binaryproto" crop_size: 6 mirror: true', True),
+        ("scale: 0.5 mean_value: 104 std_value: 57 std_value: 58 std_value: 59.5 crop_size: 5", False),
+        ("resize_height: 12 resize_width: 10 resize_mode: CROP crop_size: 8 std_value: 0.3", False),
+        ("resize_height: 6 resize_width: 14 resize_mode: FILL fill_value: 40 crop_size: 6", False),
+        ("resize_height: 15 resize_width: 9 resize_mode: HALF_CROP fill_value: 250", False),
     ],
 )
 def test_colour_from_a_database_is_the_test_stream_to_the_bit(settings, mean, tmp_path):
@@ -116,6 +122,40 @@ def test_colour_from_a_database_is_the_test_stream_to_the_bit(settings, mean, tm
         np.testing.assert_array_equal(fed(classifier, paths), batch.numpy(), form)
         found = classifier.scores(fed(classifier, paths))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6, err_msg=form)
+
+
+@pytest.mark.parametrize("tested", [True, False], ids=["with a test net", "without"])
+def test_a_runs_folder_knows_resize_and_deviation_whatever_it_trained_with(tested, tmp_path):
+    pixels = random_pictures(4, 3, 9, 8)
+    for i, name in enumerate("abc"):
+        write_pictures(tmp_path / "tree" / name, pixels[i : i + 1 + i // 2])
+    data.convert(str(tmp_path / "tree"), tmp_path / "db", data.Options(), places=PLACES)
+    shared = (
+        "crop_size: 7 mean_value: 104 scale: 0.5 std_value: 57.3 std_value: 58 std_value: 59"
+        " resize_height: 9 resize_width: 11 resize_mode: HALF_CROP fill_value: 3"
+    )
+    chances = (
+        " mirror: true rotation: 20 random_resized_crop {} color_jitter { hue: 30 contrast: 0.4 } cutout: 2"
+        " random_erasing {} mixup: 0.2 cutmix: 1 num_classes: 4"
+    )
+    net = tmp_path / "net.prototxt"
+    layers = [
+        f'layer {{ name: "{phase}" type: "Data" top: "data" top: "label" include {{ phase: {phase} }}\n'
+        f"transform_param {{ {shared}{chances if phase == 'TRAIN' else ''} }}\n"
+        'data_param { source: "db" batch_size: 4 backend: LMDB } }\n'
+        for phase in ("TRAIN", "TEST")
+    ]
+    net.write_text("".join(layers) + TAIL)
+    solver = tmp_path / "solver.prototxt"
+    test = "test_iter: 1 test_interval: 1" if tested else ""
+    source = f'net: "{net}"' if tested else f'train_net: "{net}"'
+    solver.write_text(f'{source} {test} base_lr: 0.01 lr_policy: "fixed" max_iter: 2 speed: "exact"')
+    options = train.Options(run_dir=tmp_path / "run", device="cpu", places=PLACES, workers=0)
+    train.launch(solver, options, Console(file=io.StringIO()))
+    classifier = open_classifier(tmp_path / "run", [], "", CPU, PLACES)
+    graph = reader.build(reader.read_net(net), Phase.TEST, feeds=models.feeds(reader.read_net(net)))
+    batch, _ = stream_of(graph.sources[0].layer, tmp_path).batch(0)
+    np.testing.assert_array_equal(fed(classifier, data.find_images([tmp_path / "tree"])), batch.numpy())
 
 
 def test_an_inputs_transform_is_what_opencv_would_do_by_hand(tmp_path):

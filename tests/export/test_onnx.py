@@ -71,6 +71,18 @@ def test_metadata_carries_preprocessing_labels_and_origin(tmp_path):
     np.testing.assert_array_equal(read.mean, mean)
 
 
+def test_preprocessing_survives_packing_and_old_files_read_as_they_did():
+    std = np.array([1.5, 2.5, 3.5], np.float32).reshape(3, 1, 1)
+    said = Preprocessing((4, 5), "BGR", None, 0.5, 3, "HALF_CROP", 128, std)
+    graph = dataclasses.replace(deployed("mlp"), preprocessing={"data": said})
+    found = export.to_onnx(graph).metadata_props["nktc.preprocessing"]
+    read = export.unpack(json.loads(found)["data"])
+    assert (read.size, read.crop, read.resize_mode, read.fill, read.mean) == ((4, 5), 3, "HALF_CROP", 128, None)
+    np.testing.assert_array_equal(read.std, std)
+    old = export.unpack({"size": [4, 5], "order": "BGR", "scale": 0.5, "crop": 3})
+    assert (old.resize_mode, old.fill, old.std) == ("SQUASH", 0, None)
+
+
 def test_a_net_that_mixes_items_of_a_batch_keeps_its_batch(read):
     graph = with_weights(
         read("""

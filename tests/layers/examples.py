@@ -279,6 +279,8 @@ EXAMPLES = [
     Example("Power", "power_param { power: 3 }", ((2, 3),)),
     Example("Power", "power_param { power: 0 scale: 2 shift: 3 }", ((2, 3),)),
     Example("Power", "power_param { power: 2 scale: 0 shift: 3 }", ((2, 3),)),
+    Example("R2Score", "", ((6, 2), (6, 2))),
+    Example("R2Score", "", ((5, 1, 1, 1), (5,))),
     Example("RNN", "recurrent_param { num_output: 4 }", ((3, 2, 5), (3, 2)), classes=2, label=1, follows=False),
     Example(
         "RNN",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,20 @@ def test_refusals(refusal: Callable[..., tuple[str, str]]) -> None:
         "top_k: 4",
     )
     assert refusal("Accuracy", "accuracy_param { top_k: 0 }", (4, 3), (4,)) == ("top_k is 0", "top_k: 0")
-    assert refusal("Accuracy", "", (4, 3), (4, 3)) == (
-        "its scores 4x3 are 4 items, its label 4x3 has 12",
+    assert refusal("Accuracy", "", (4, 3), (4, 2)) == (
+        "its scores 4x3 are 4 items, its label 4x2 has 8",
         'bottom: "x1"',
     )
+    assert refusal("Accuracy", "accuracy_param { ignore_label: 1 }", (4, 3), (4, 3)) == (
+        "its label 4x3 has one share a class, and no label to ignore",
+        "ignore_label: 1",
+    )
+
+
+@pytest.mark.parametrize("tops", [1, 2])
+def test_of_a_label_with_one_share_a_class_the_largest_is_taken(layer: Callable[..., Any], tops: int) -> None:
+    random = torch.Generator().manual_seed(1)
+    scores, shares = torch.rand(40, 5, 3, generator=random), torch.rand(40, 5, 3, generator=random)
+    by_share = layer("Accuracy", "", (40, 5, 3), (40, 5, 3), tops=tops).forward(scores, shares)
+    by_number = layer("Accuracy", "", (40, 5, 3), (40, 3), tops=tops).forward(scores, shares.argmax(1).float())
+    torch.testing.assert_close(by_share, by_number, rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""The settings of HDF5Data, ImageData, MemoryData and WindowData."""
+"""The settings of AnnotatedData, HDF5Data, ImageData, MemoryData and WindowData."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from nktc import reader
 from nktc.errors import LayerError, NktcError, Source
 from nktc.ir import Phase, Transform
-from nktc.layers import HDF5Data, ImageData, MemoryData, WindowData, explain, find
+from nktc.layers import AnnotatedData, Data, HDF5Data, ImageData, MemoryData, Part, WindowData, explain, find
 from nktc.schema import LayerParameter
 from nktc.text import bind, parse
 
@@ -41,14 +41,29 @@ def test_memory_data_has_the_shapes_of_its_settings() -> None:
     found = settings("MemoryData", "memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }")
     assert isinstance(found, MemoryData)
     assert found.shape() == [(2, 3, 4, 5), (2, 1, 1, 1)]
+    named = settings("MemoryData", 'memory_data_param { batch_size: 2 source: "m.npz" shuffle: true }')
+    assert named == MemoryData((), 2, phase=Phase.TRAIN, source_path="m.npz", shuffle=True)
+    with pytest.raises(LayerError, match="its shape is known only from what feeds it"):
+        named.shape()
+
+
+def test_annotated_data_has_every_setting() -> None:
+    text = """data_param { source: "db" batch_size: 4 backend: LMDB shuffle: true on_bad_record: SKIP }
+        annotated_data_param { label_map_file: "map" max_boxes: 9 } split_param { validation: 0.5 records: 7 }
+        transform_param { resize_height: 5 resize_width: 6 mean_value: 3 }"""
+    found = settings("AnnotatedData", text)
+    transform, part = Transform(mean_values=(3,), resize=(5, 6)), Part("TRAIN", 0.5, records=7)
+    source = Data("db", 4, "LMDB", transform, Phase.TRAIN, part=part, shuffle=True, skips=True)
+    assert found == AnnotatedData(source, 9, "map")
 
 
 def test_window_data_has_every_setting() -> None:
     text = """window_data_param { source: "w" batch_size: 4 crop_mode: "square" fg_threshold: 0.75 bg_threshold: 0.25
-        fg_fraction: 0.5 context_pad: 16 root_folder: "r/" cache_images: true } transform_param { crop_size: 227 }"""
+        fg_fraction: 0.5 context_pad: 16 root_folder: "r/" cache_images: true on_bad_record: SKIP }
+        transform_param { crop_size: 227 }"""
     found = settings("WindowData", text)
     transform = Transform(crop=227)
-    assert found == WindowData("w", 4, "square", 0.75, 0.25, 0.5, 16, "r/", True, transform, Phase.TRAIN)
+    assert found == WindowData("w", 4, "square", 0.75, 0.25, 0.5, 16, "r/", True, transform, Phase.TRAIN, True)
     assert found.shape() == [(4, 3, 227, 227), (4,)]
 
 
@@ -62,6 +77,48 @@ def test_the_old_fields_of_a_transform_are_read_from_an_old_net() -> None:
 
 
 CROP = "transform_param { crop_size: 9 }"
+
+
+@pytest.mark.parametrize(
+    ("setting", "field"),
+    [
+        ("resize_height: 4 resize_width: 4", "resize_height"),
+        ("rotation: 5", "rotation"),
+        ("random_resized_crop {}", "random_resized_crop"),
+        ("color_jitter {}", "color_jitter"),
+        ("cutout: 2", "cutout"),
+        ("random_erasing {}", "random_erasing"),
+        ("mixup: 0.2", "mixup"),
+        ("cutmix: 0.2", "cutmix"),
+        ("force_gray: true", "force_gray"),
+    ],
+)
+def test_what_is_not_done_to_windows_is_refused(setting: str, field: str) -> None:
+    window = 'window_data_param {{ source: "w" batch_size: 1 }} transform_param {{ crop_size: 9 {} }}'
+    with pytest.raises(LayerError) as refusal:
+        settings("WindowData", window.format(setting))
+    assert (refusal.value.message, refusal.value.field) == (f"{field} is not done to windows", field)
+    assert settings("WindowData", window.format("rotation: 0 force_gray: false")).transform.crop == 9
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("crop_size: 4", "crop_size would move its boxes"),
+        ("mirror: true", "mirror would move its boxes"),
+        ("rotation: 5", "rotation would move its boxes"),
+        ("crop_size: 4 random_resized_crop {}", "crop_size would move its boxes"),
+        ("resize_height: 4 resize_width: 4 resize_mode: FILL", "resize_mode would move its boxes"),
+        ("mixup: 0.2", "mixup mixes labels, and boxes are not mixed"),
+    ],
+)
+def test_what_would_move_boxes_is_refused(setting: str, said: str) -> None:
+    text = f'data_param {{ source: "db" batch_size: 1 }} transform_param {{ {setting} }}'
+    with pytest.raises(LayerError) as refusal:
+        settings("AnnotatedData", text)
+    assert refusal.value.message == said
+    with pytest.raises(LayerError, match="max_boxes is 0"):
+        settings("AnnotatedData", "annotated_data_param { max_boxes: 0 }")
 
 
 @pytest.mark.parametrize(

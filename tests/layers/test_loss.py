@@ -56,6 +56,46 @@ def test_it_is_the_mean_log_of_the_labels_probability(normalization: str, ignore
     np.testing.assert_allclose(given.grad, gradient, atol=1e-12)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5), (4, 3, 2, 2)])
+def test_one_share_a_class_is_torchs_cross_entropy_with_probabilities(
+    layer: Callable[..., Any], shape: tuple[int, ...], smoothing: float
+) -> None:
+    random = torch.Generator().manual_seed(1)
+    scores = torch.randn(shape, generator=random, dtype=torch.float64, requires_grad=True)
+    label = torch.rand(shape, generator=random, dtype=torch.float64).softmax(1)
+    sums = torch.nn.functional.cross_entropy(scores, label, label_smoothing=smoothing, reduction="sum")
+    (gradient,) = torch.autograd.grad(sums, scores)
+    items = math.prod(shape) // 3
+    for normalization, divisor in {"FULL": items, "VALID": items, "BATCH_SIZE": 4, "NONE": 1}.items():
+        given = f"loss_param {{ label_smoothing: {smoothing} normalization: {normalization} }}"
+        loss = layer("SoftmaxWithLoss", given, shape, shape, phase=Phase.TRAIN).forward(scores, label)
+        (found,) = torch.autograd.grad(loss, scores)
+        assert loss.item() == pytest.approx(sums.item() / divisor, rel=1e-6)
+        torch.testing.assert_close(found, gradient / divisor, rtol=1e-6, atol=1e-7)
+
+
+def test_a_whole_share_for_one_class_is_its_number(layer: Callable[..., Any]) -> None:
+    scores = torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(1)) * 90
+    label = torch.randint(0, 4, (6, 3), generator=torch.Generator().manual_seed(2))
+    shares = torch.nn.functional.one_hot(label, 4).movedim(-1, 1).float()
+    found = layer("SoftmaxWithLoss", "softmax_param { axis: -2 }", (6, 4, 3), (6, 4, 3)).forward(scores, shares)
+    expected = layer("SoftmaxWithLoss", "", (6, 4, 3), (6, 3)).forward(scores, label.float())
+    torch.testing.assert_close(found, expected)
+
+
+def test_with_one_class_a_label_of_the_shape_of_the_scores_is_a_number(layer: Callable[..., Any]) -> None:
+    scores = torch.randn(3, 1, generator=torch.Generator().manual_seed(1))
+    assert layer("SoftmaxWithLoss", "", (3, 1), (3, 1)).forward(scores, torch.zeros(3, 1)).item() == 0
+
+
+def test_shares_of_classes_have_no_label_to_ignore(refusal: Callable[..., tuple[str, str]]) -> None:
+    assert refusal("SoftmaxWithLoss", "loss_param { ignore_label: 1 }", (2, 3), (2, 3)) == (
+        "its label 2x3 has one share a class, and no label to ignore",
+        "ignore_label: 1",
+    )
+
+
 @pytest.mark.parametrize("smoothing", [0.1, 1.0])
 @pytest.mark.parametrize("ignore", [None, 1, "all"])
 def test_smoothing_is_torchs(layer: Callable[..., Any], smoothing: float, ignore: int | str | None) -> None:

@@ -52,6 +52,7 @@ def test_the_prediction_of_a_regression_is_its_output():
         layer { name: "y" type: "InnerProduct" bottom: "ip" top: "y" inner_product_param { num_output: 1 } }
         layer { name: "r" type: "Reshape" bottom: "y" top: "r" reshape_param { shape { dim: -1 } } }
         layer { name: "loss" type: "EuclideanLoss" bottom: "r" bottom: "label" top: "loss" }
+        layer { name: "r2" type: "R2Score" bottom: "r" bottom: "label" top: "r2" }
     """
         )
     )

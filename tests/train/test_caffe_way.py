@@ -47,7 +47,9 @@ def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("caffe")
     for split in Phase:
         layer = Dataset("digits", 400, split)
-        images, labels = data.open_stream(layer, places=data.Places.from_environment(), folder=folder, seed=0).batch(0)
+        images, labels = data.open_stream(
+            layer, data.Opening(places=data.Places.from_environment(), folder=folder, seed=0)
+        ).batch(0)
         for i, (image, label) in enumerate(zip(images.numpy(), labels.numpy(), strict=True)):
             path = folder / split.name.lower() / str(int(label)) / f"{i:04}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nktc import data, module, reader, train
 from nktc.data import Places
-from nktc.data.datum import pack
-from nktc.data.lmdb import write_database
+from nktc.data.databases.datum import pack
+from nktc.data.databases.lmdb import write_database
 from nktc.errors import NktcError
 from nktc.ir import Feed, Graph, Phase
 from nktc.train.evaluate import check_whole, evaluate

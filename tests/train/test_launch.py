@@ -11,10 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from nktc import runs, weights
+from nktc.data.databases.datum import pack
+from nktc.data.databases.lmdb import write_database
 
 ROOT = Path(__file__).parents[2]
 
@@ -253,3 +256,29 @@ def test_missing_data_without_a_stand_in_lists_the_ways_to_provide_it(tmp_path):
     for way in ("NKTC_DATA", "--data"):
         assert way in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_skipped_records_are_told_and_kept_in_the_journal(tmp_path):
+    values = [pack(np.full((1, 4, 4), i, np.uint8), i % 2) for i in range(12)]
+    values[5] = b"\xff\xff"
+    write_database(tmp_path / "db", ((f"{i:08d}".encode(), value) for i, value in enumerate(values)))
+    (tmp_path / "net.prototxt").write_text(
+        """layer { name: "data" type: "Data" top: "data" top: "label"
+             data_param { source: "db" backend: LMDB batch_size: 4 on_bad_record: SKIP } }
+           layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }
+           layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }"""
+    )
+    (tmp_path / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 6 display: 1 random_seed: 1'
+    )
+    done = nktc("train", "--solver", tmp_path / "solver.prototxt", "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    named = f'{tmp_path}/db: record 5, key "00000005": its 2 bytes are no Datum'
+    assert done.stderr.count(f"warning: skipped: {named}") == 1
+    assert "TRAIN layer data: 1 record was skipped, others took their places" in done.stderr
+    (event,) = [event for event in runs.open_run(tmp_path / "run").events() if event["event"] == "skipped"]
+    assert event["layer"] == "data"
+    assert event["records"] == [named]
+    weights = next((tmp_path / "run" / "snapshots").glob("*.caffemodel"))
+    tested = nktc("test", "--model", tmp_path / "net.prototxt", "--weights", weights)
+    assert "layer data: 1 record was skipped, others took their places" in tested.stdout

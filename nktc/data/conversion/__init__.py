@@ -1,0 +1,1 @@
+"""`nktc data convert`: a plan says what records there are, `made` makes them, `targets` write them, all or nothing."""

@@ -1,0 +1,69 @@
+"""What a conversion reads: a source that the user names, in whatever form it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nktc.data.conversion.columns import read_table
+from nktc.data.conversion.plan import Plan
+from nktc.data.conversion.plan_arrays import is_idx, plan_of_binary, plan_of_idx, plan_of_set
+from nktc.data.conversion.plan_pictures import plan_of_list, plan_of_paths, plan_of_tree
+from nktc.data.conversion.plan_table import Columns, plan_of_table
+from nktc.data.places import Places, is_archive
+from nktc.data.sets.catalogue import KNOWN
+from nktc.data.sets.finding import known_file
+from nktc.data.trees import Tree
+from nktc.errors import NktcError, near
+
+TABLES = (".csv",)
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How a source is read. `split` chooses a part: that of a known set, or the folder of that name in a tree.
+    `listing` is a file of lines "path label", paths inside the source; then folders mean nothing. `idx_labels` are
+    those of an idx file of pictures, `columns` those of a table."""
+
+    split: str = ""
+    listing: Path | None = None
+    idx_labels: Path | None = None
+    columns: Columns = field(default_factory=Columns)
+
+
+def plan_of(source: str, reading: SourceOptions, places: Places) -> Plan:
+    """The records of a folder, an archive, a file, or a known set. Raises NktcError."""
+    path = Path(source)
+    if not path.exists():
+        if source not in KNOWN or reading.listing:
+            help = near(source, KNOWN) or f"give a folder, an archive, a file, or one of {', '.join(KNOWN)}"
+            raise NktcError(f"{source} is not there", help=help)
+        if KNOWN[source].kind == "images":
+            return plan_of_set(source, reading.split, places)
+        path = known_file(source, places)
+        if KNOWN[source].kind == "text":
+            raise NktcError(f"{source} is a text, which has no records", help=f"it lies in {path}")
+    if path.suffix.lower() in TABLES:
+        return _plan_of_table(path, reading.columns)
+    if path.is_file() and not is_archive(path):
+        if is_idx(path):
+            return plan_of_idx(path, reading.idx_labels)
+        help = "give a folder, an archive, a .csv table, or an idx file"
+        raise NktcError(f"{source} is neither a folder nor a file that can be read", help=help)
+    if reading.listing:
+        return plan_of_list(Tree(path), reading.listing)
+    return plan_of_binary(path, reading.split) or plan_of_tree(Tree(path), reading.split)
+
+
+def _plan_of_table(path: Path, columns: Columns) -> Plan:
+    table = read_table(path)
+    if columns.image and columns.label:
+        return plan_of_paths(table, columns.image, columns.label)
+    if columns.image or columns.label:
+        given, lacking = ("image", "label") if columns.image else ("label", "image")
+        raise NktcError(f"--{given}-column is given without --{lacking}-column")
+    if not columns.target:
+        names = ", ".join(table.columns)
+        help = f"give --target, or --image-column and --label-column; its columns are {names}"
+        raise NktcError(f"{path} is a table: which column is to be predicted is not said", help=help)
+    return plan_of_table(table, columns)
