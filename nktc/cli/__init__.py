@@ -27,7 +27,7 @@ COMMANDS = {
     "cost": "Count a net's parameters, operations and memory, and the batch that fits.",
     "time": "Time a net, layer by layer, and its training step.",
     "layers": "List the layer types there are, or explain one.",
-    "data": "Convert and describe data sets.",
+    "data": "Convert, describe, show and check data sets.",
 }
 """Every command with the line that `nktc --help` has for it."""
 

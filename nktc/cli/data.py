@@ -46,7 +46,7 @@ class Share(click.ParamType[float]):
 
 @click.group()
 def command() -> None:
-    """Convert and describe data sets."""
+    """Convert, describe, show and check data sets."""
 
 
 @command.command()
@@ -81,7 +81,14 @@ def command() -> None:
 @click.option("--encoded", is_flag=True, help="Store image files, not pixels.")
 @click.option("--encode-type", "--encode_type", type=click.Choice(["png", "jpg"]), help="Store files of this kind.")
 @click.option("--shuffle", is_flag=True, help="Mix the records.")
-@click.option("--val", type=Share(), default=0.0, metavar="SHARE", help="Share of the records for OUTPUT/val, as 0.1.")
+@click.option(
+    "--val",
+    type=Share(),
+    default=0.0,
+    metavar="SHARE",
+    help="Share of the records for OUTPUT/val, as 0.1: of each class, if labels are names or there are ten records for "
+    "each number, on average.",
+)
 @click.option("--test", type=Share(), default=0.0, metavar="SHARE", help="Share of the records for OUTPUT/test.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="For --shuffle, --val and --test."
@@ -89,7 +96,7 @@ def command() -> None:
 @click.option("--labels", type=click.Path(path_type=Path, dir_okay=False), help="Write the class names here too.")
 @click.option("--strict", is_flag=True, help="Stop at the first record that cannot be converted.")
 @click.option("--threads", type=click.IntRange(1), help="Records made side by side; as many as processors without it.")
-@click.option("--force", is_flag=True, help="Replace OUTPUT.")
+@click.option("--force", is_flag=True, help="Replace OUTPUT, where a conversion has made it.")
 @options.data
 def convert(
     source: str,
@@ -122,10 +129,10 @@ def convert(
 ) -> None:
     """Make an LMDB for Caffe's Data layer, or HDF5 for HDF5Data.
 
-    SOURCE is a folder or an archive with a folder of images for each class, an idx file, CIFAR's binary files, a .csv
-    table, or the name of a data set. The records of an LMDB are as Caffe's convert_imageset writes them: planes blue,
-    green, red. Exits with 1 when a record had to be left out; the others are written. The same command goes on where
-    it was interrupted.
+    SOURCE is a folder or an archive with a folder of images for each class, an idx file, CIFAR's binary files, a CSV or
+    Parquet table, or the name of a data set. The records of an LMDB are as Caffe's convert_imageset writes them: planes
+    blue, green, red. Exits with 1 when a record had to be left out; the others are written. The same command goes on
+    where it was interrupted.
     """
     size = _size(resize, resize_height, resize_width)
     pictures = data.Pictures(size, resize_mode.upper().replace("-", "_"), 0, gray, encoded, encode_type or "")
@@ -139,8 +146,8 @@ def convert(
         force=force,
         tell=lambda text: click.echo(text, err=True),
     )
-    for name, why in made.refused:
-        click.echo(f"{name} {why}", err=True)
+    for line in made.left_out():
+        click.echo(line, err=True)
     classes = f", {len(made.labels)} classes" if made.labels else ""
     click.echo(f"{made.records} records{classes}, {data.describe_sizes(made.sizes)}: {made.output}")
     if len(made.parts) > 1:
@@ -215,8 +222,8 @@ def get_set(name: str, source: Path | None, roots: tuple[str, ...]) -> None:
 def info_of(what: str, roots: tuple[str, ...]) -> None:
     """Tell what a data set holds: one that nktc knows by NAME, or the data at PATH.
 
-    PATH is an LMDB or LevelDB, an HDF5 file, a .csv table, a list of images or of HDF5 files, or a folder or archive of
-    images. Of many records a sample is looked into.
+    PATH is an LMDB or LevelDB, an HDF5 file, a CSV or Parquet table, an idx file, a list of images or of HDF5 files, a
+    folder or archive of images, or the folder of parts that convert makes. Of many records a sample is looked into.
     """
     lines = data.info(what, data.Places.from_environment(roots))
     width = max(len(word) for word, _ in lines)

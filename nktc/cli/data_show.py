@@ -45,7 +45,9 @@ class Chosen:
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="For what comes by chance."
 )
-@click.option("--against", multiple=True, metavar="SOURCE", help="Data to look for duplicates in; may be repeated.")
+@click.option(
+    "--against", multiple=True, metavar="SOURCE", help="A net or data to look for duplicates in; may be repeated."
+)
 @click.option("--duplicates/--no-duplicates", default=True, help="Whether every record is read and compared.")
 @click.option("--strict", is_flag=True, help="Exit with 1 where two sources or parts have records in common.")
 @options.level
@@ -76,17 +78,20 @@ def command(
     those given with --against.
     """
     places = data.Places.from_environment(roots)
+    data_sources.check_options(source, layer, phase, split, level, stages)
+    if not duplicates and (against or strict):
+        raise click.UsageError("--against and --strict compare records, --no-duplicates does not")
     if data_sources.is_net(source):
         chosen = _of_net(source, layer, phase, level, stages, places)
     else:
-        if layer or phase:
-            raise click.UsageError("--layer and --phase are of a net")
         chosen = Chosen({one.name: one for one in data.subjects_of(source, split, places)})
     shown = _look(chosen, places, batch, count, seed)
     if shown.cells:
         plotting.draw_sheet(shown.cells, _title(chosen, source, batch), output)
         pictures = f"{len(shown.cells)} {'picture' if len(shown.cells) == 1 else 'pictures'}"
         click.echo(f"sheet: {output}, {pictures}{f' ({shown.how})' if shown.how else ''}")
+    else:
+        click.echo(f"no sheet: {shown.how}")
     for line in shown.lines:
         click.echo(line)
     first = next(iter(chosen.subjects.values()))
@@ -94,13 +99,19 @@ def command(
         click.echo(line)
     if not duplicates:
         return
-    others = {one.name: one for other in against for one in data.subjects_of(other, "", places)}
+    others: dict[str, data.Subject] = {}
+    for other in against:
+        others |= data_sources.subjects_against(other, level, stages, places)
     prints = [data.take_prints(name, one.open("BGR")) for name, one in {**chosen.subjects, **others}.items()]
+    lacking = [what for one in prints for what in one.lacking()]
+    for what in lacking:
+        click.echo(f"duplicates: {what} could not be compared")
     found = data.find_duplicates(prints)
     for one in found:
         click.echo(one)
     if not found:
-        click.echo(f"duplicates: none in {' and '.join(one.name for one in prints)}")
+        rest = "what could be read of " if lacking else ""
+        click.echo(f"duplicates: none in {rest}{' and '.join(one.name for one in prints)}")
     sys.exit(int(strict and any(one.between for one in found)))
 
 
@@ -131,9 +142,5 @@ def _of_net(
             problem = f'{source} has no data layer "{layer}"' if layer else f"{source} reads no data"
             raise NktcError(f"{problem} in {wanted.name}", help=f"its data layers are {names}")
         raise NktcError(f"{source} has {len(there)} data layers in {wanted.name}", help=f"give --layer: {names}")
-    subjects: dict[str, data.Subject] = {}
-    for one in [there[0], *(other for other in found if other is not there[0])]:
-        subject = data.subject_of(one.layer, places, net.folder)
-        part = data.part_of(one.layer)
-        subjects.setdefault(f"{subject.name}{f' ({part.name} part)' if part else ''}", subject)
-    return Chosen(subjects, net, there[0])
+    first = [there[0], *(other for other in found if other is not there[0])]
+    return Chosen(data_sources.part_subjects(net, first, places), net, there[0])

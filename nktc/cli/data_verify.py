@@ -9,7 +9,6 @@ import click
 
 from nktc import data
 from nktc.cli import data_sources, options
-from nktc.ir import Phase
 
 
 @click.command(name="verify")
@@ -57,8 +56,7 @@ def command(
 def _subjects(
     source: str, split: str, level: int | None, stages: tuple[str, ...], places: data.Places
 ) -> list[data.Subject]:
-    if not data_sources.is_net(source):
-        return data.subjects_of(source, split, places)
-    net, found = data_sources.read_sources(source, list(Phase), level, stages)
-    subjects = [data.subject_of(one.layer, places, net.folder, part=False) for one in found]
-    return list({subject.name: subject for subject in subjects}.values())
+    data_sources.check_options(source, None, None, split, level, stages)
+    if data_sources.is_net(source):
+        return data_sources.whole_sources(source, level, stages, places)
+    return data.subjects_of(source, split, places)

@@ -58,12 +58,12 @@ def command(
     """Train on more and more of the training data and draw the test scores.
 
     A run for each size, all with the solver's number of iterations; a larger part holds the smaller ones. Called again,
-    it goes on after the last run that has ended.
+    it goes on where it was stopped.
     """
     overrides = [*sets, *([f"random_seed={seed}"] if seed is not None else [])]
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
     chosen = train.Options(overrides, device=device, places=data.Places.from_environment(roots))
-    found = train.learning_curve(solver, sizes, run_dir, chosen, console)
+    found = train.learning_curve(solver, sizes, run_dir, chosen, console, metrics)
     for size in found:
         click.echo(f"{size.records:>8}  " + "  ".join(f"{name} {value:.4f}" for name, value in size.scores.items()))
     points = [(size.records, size.scores) for size in found]

@@ -20,12 +20,12 @@ from nktc.data.label_map import read_label_map
 from nktc.data.mean import bad_record, file_mean
 from nktc.data.order import Order
 from nktc.data.parts import part_records, part_size
-from nktc.data.records import BadRecord, Reading, Records, RecordStream, Taken
+from nktc.data.records import IN_A_ROW, BadRecord, Reading, Records, RecordStream, Taken
 from nktc.data.resident import send
 from nktc.data.stream import Batch, Opening, Stream, with_tops
 from nktc.data.transforms.transform import cropped
 from nktc.errors import LayerError, NktcError
-from nktc.ir import Feed, Shape
+from nktc.ir import Feed
 from nktc.layers import AnnotatedData
 from nktc.schema import AnnotatedDatum
 
@@ -63,11 +63,13 @@ class AnnotatedStream(Stream):
     them."""
 
     def __init__(self, layer: AnnotatedData, opening: Opening) -> None:
-        self._pictures = _pictures(layer, replace(opening, tops=2))
+        self._pictures = _pictures(layer, replace(opening, tops=2, classes=0))
         self._records = _open(layer, opening.folder)
         self.feed = with_tops(_feed(layer, opening.folder, self._records), opening.tops)
         self.device, self.preprocessing = opening.device, self._pictures.preprocessing
         self._rows = layer.max_boxes
+        self._order = Order(self.feed.records or 0, layer.data.batch, opening.seed, layer.data.shuffle)
+        self._part = part_records(layer.data.part, len(self._records))
 
     @property
     def skipped(self) -> Mapping[int, str]:  # type: ignore[override]
@@ -78,13 +80,22 @@ class AnnotatedStream(Stream):
         self.resident = self._pictures.resident
         if len(self.feed.shapes) == 1:
             return (pictures,)
-        return pictures, send(torch.from_numpy(self._label(places.cpu().numpy().astype(np.int64))), self.device)
+        # Where none was replaced the order tells the places: asking the device would wait for all that it has to do.
+        chosen = places.cpu().numpy().astype(np.int64) if self.skipped else self._places(k)
+        return pictures, send(torch.from_numpy(self._label(chosen)), self.device)
 
     def expect(self, k: int) -> None:
         self._pictures.expect(k)
 
     def forget(self) -> None:
         self._pictures.forget()
+
+    def _places(self, k: int) -> np.ndarray:
+        """i64[batch]: those in batch `k`, were all of them good."""
+        indices = self._order.batch_records(k)
+        if isinstance(indices, slice):
+            indices = np.arange(indices.start, indices.stop)
+        return indices if self._part is None else self._part[indices]
 
     def _label(self, places: np.ndarray) -> np.ndarray:
         found = [self._records.boxes(place) for place in places.tolist()]
@@ -113,6 +124,14 @@ class AnnotatedRecords(Records):
         return self._database.records
 
     def read(self, places: np.ndarray) -> Taken:
+        try:
+            return self._read(places)
+        except BadRecord:
+            raise
+        except NktcError as error:  # the database itself is damaged there
+            raise BadRecord(int(places[0]), error.message, help=error.help) from None
+
+    def _read(self, places: np.ndarray) -> Taken:
         pictures = []
         for place, (key, value) in zip(places.tolist(), read_places(self._database, places), strict=True):
             try:
@@ -132,14 +151,6 @@ class AnnotatedRecords(Records):
             self._known[place] = message.datum.label, self._checked(_boxes(message))
         return self._known[place]
 
-    def shape(self) -> Shape:
-        """[c h w] of the first record. Raises LayerError."""
-        try:
-            values: np.ndarray = self.read(np.zeros(1, np.int64)).values[0]
-            return values.shape
-        except NktcError as error:
-            raise LayerError(error.message, field="source", help=error.help) from None
-
     def refusal(self, place: int, what: str) -> BadRecord:
         return self._bad(place, self._database.read(place, 1)[0][0], what)
 
@@ -147,12 +158,19 @@ class AnnotatedRecords(Records):
         return BadRecord(place, bad_record(self._database.path, place, key, what).message, help=help)
 
     def _first(self) -> tuple[bool, bool]:
-        ((key, value),) = self._database.read(0, 1)
-        try:
-            message = _message(value)
-        except BadDatum as error:
-            raise LayerError(self._bad(0, key, str(error)).message, field="source") from None
-        return message.HasField("type"), bool(message.datum.encoded)
+        """Whether the first record, or the first good one where bad ones are skipped, has boxes; if it is encoded."""
+        problem: NktcError | None = None
+        for place in range(max(1, min(len(self), IN_A_ROW if self._layer.data.skips else 1))):
+            try:
+                ((key, value),) = self._database.read(place, 1)
+                message = _message(value)
+                return message.HasField("type"), bool(message.datum.encoded)
+            except BadDatum as error:
+                problem = problem or self._bad(place, key, str(error))
+            except NktcError as error:
+                problem = problem or error
+        assert problem, "an empty source has no record 0"
+        raise LayerError(problem.message, field="source", help=problem.help)
 
     def _checked(self, boxes: np.ndarray | None) -> np.ndarray:
         """Raises BadDatum or LayerError for boxes that the layer does not take."""
@@ -183,7 +201,7 @@ def _open(layer: AnnotatedData, folder: Path) -> AnnotatedRecords:
 
 def _feed(layer: AnnotatedData, folder: Path, records: AnnotatedRecords) -> Feed:
     data = layer.data
-    image = cropped(records.shape(), data.transform, data.phase)
+    image = cropped(records.first(data.skips).shape, data.transform, data.phase)
     label = (1, 1, data.batch * layer.max_boxes, FIELDS) if records.typed else (data.batch, 1, 1, 1)
     return Feed(((data.batch, *image), label), part_size(data.part, len(records)), records.labels)
 

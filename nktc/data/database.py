@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from nktc.files import find_file
 from nktc.ir import Feed
 from nktc.layers import Data
 
+LOOKED_AT = 10  # records, to see of what kind they are
 CHUNK = 4096  # records that are looked up together
 CHUNKS = 256  # of which so many are remembered, with 12 bytes a record
 LABELS = "labels.txt"
@@ -34,7 +36,7 @@ def describe(layer: Data, folder: Path) -> Feed:
 
 
 def _feed(layer: Data, path: Path, records: DatabaseRecords) -> Feed:
-    image = cropped(records.first().shape, layer.transform, layer.phase)
+    image = cropped(records.first(layer.skips).shape, layer.transform, layer.phase)
     return data_feed(
         image, layer.batch, part_size(layer.part, len(records)), read_labels(path), layer.transform, layer.phase
     )
@@ -69,10 +71,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 class DatabaseRecords(Records):
-    """The records of a database. An encoded picture is decoded as the layer says, a picture resized. `encoded` tells
-    whether the first record is a file of its own."""
-
-    encoded = False
+    """The records of a database. An encoded picture is decoded as the layer says, a picture resized."""
 
     def __init__(self, database: Database, layer: Data) -> None:
         self._database, self._order = database, decoding(layer)
@@ -82,17 +81,25 @@ class DatabaseRecords(Records):
     def __len__(self) -> int:
         return self._database.records
 
-    def first(self) -> np.ndarray:
-        """The values of the first record that can be had. Raises LayerError."""
-        try:
-            ((_, value),) = read_places(self._database, np.zeros(1, np.int64))
-            self.encoded = is_encoded(value)
-            values: np.ndarray = self.read(np.zeros(1, np.int64)).values[0]
-            return values
-        except NktcError as error:
-            raise LayerError(error.message, field="source", help=error.help) from None
+    @property
+    def encoded(self) -> bool:
+        """Whether one of the first records is a file of its own."""
+        for place in range(min(len(self), LOOKED_AT)):
+            with suppress(NktcError):
+                ((_, value),) = read_places(self._database, np.array([place]))
+                if is_encoded(value):
+                    return True
+        return False
 
     def read(self, places: np.ndarray) -> Taken:
+        try:
+            return self._read(places)
+        except BadRecord:
+            raise
+        except NktcError as error:  # the database itself is damaged there
+            raise BadRecord(int(places[0]), error.message, help=error.help) from None
+
+    def _read(self, places: np.ndarray) -> Taken:
         if isinstance(self._database, lmdb_reader.Database) and not any(self._transform.resize):
             alike = self._alike(self._database, places)
             if alike is not None:
@@ -114,7 +121,7 @@ class DatabaseRecords(Records):
         """What needs no look at each record; of those that follow one another also for the next that come."""
         low, high = int(places[0]), int(places[-1])
         chunk = low // CHUNK
-        if high - low != len(places) - 1 or high // CHUNK != chunk or (np.diff(places) != 1).any():
+        if high - low != len(places) - 1 or high // CHUNK != chunk or (places[1:] <= places[:-1]).any():
             return find_alike(database.file, *database.values(places))
         if chunk not in self._chunks:
             if len(self._chunks) >= CHUNKS:
@@ -127,7 +134,7 @@ class DatabaseRecords(Records):
         alike = self._chunks[chunk]
         if alike is None:  # one of them is unusual, perhaps none of these
             return find_alike(database.file, *database.values(places))
-        return alike[low - chunk * CHUNK : high - chunk * CHUNK + 1]
+        return alike.part(low - chunk * CHUNK, high - chunk * CHUNK + 1)
 
     def refusal(self, place: int, what: str) -> BadRecord:
         return self._bad(place, self._database.read(place, 1)[0][0], what)

@@ -139,7 +139,9 @@ class DatasetStream(Stream):
         device, transform = opening.device, layer.transform
         self.preprocessing, self.device = _preprocessing(layer, known, mean), device
         self._order = Order(len(images), layer.batch, opening.seed, layer.shuffle)
-        self._pipeline = Pipeline(transform, layer.phase, known.image, mean, opening.seed, device)
+        self._pipeline = Pipeline(
+            replace(transform, order=known.order), layer.phase, known.image, mean, opening.seed, device
+        )
         self._classes = transform.classes or len(known.labels)
         pixels = torch.from_numpy(np.require(images.pixels, requirements="W")).to(device)
         labels = torch.from_numpy(images.labels.astype(np.float32)).to(device)

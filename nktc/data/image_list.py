@@ -18,7 +18,6 @@ from nktc.data.parts import part_records, part_size
 from nktc.data.records import BadRecord, Reading, Records, RecordStream, Taken
 from nktc.data.stream import Opening, data_feed
 from nktc.data.transforms.transform import cropped
-from nktc.errors import LayerError, NktcError
 from nktc.files import find_file
 from nktc.ir import Feed, Phase, Shape
 from nktc.layers import ImageData
@@ -32,7 +31,7 @@ def describe(layer: ImageData, folder: Path) -> Feed:
 
 
 def _feed(layer: ImageData, images: ListedImages) -> Feed:
-    shape = image_shape(layer) or images.first()
+    shape = image_shape(layer) or cropped(images.first(layer.skips).shape, layer.transform, layer.phase)
     records = part_size(layer.part, len(images))
     return data_feed(shape, layer.batch, records, images.labels, layer.transform, layer.phase)
 
@@ -53,7 +52,6 @@ def first_file(layer: ImageData, folder: Path) -> Path:
 def open_stream(layer: ImageData, opening: Opening) -> RecordStream:
     """The stream of the layer. Raises LayerError."""
     images, seed = ListedImages(layer, opening.folder), opening.seed
-    images.first()
     feed = _feed(layer, images)
     skipped = int(draw(seed, "rand_skip", 0, 1)[0] % np.uint64(layer.rand_skip)) if layer.rand_skip else 0
     reading = Reading(
@@ -76,7 +74,6 @@ class ListedImages(Records):
     def __init__(self, layer: ImageData, folder: Path) -> None:
         self._layer = layer
         self._entries, self.labels = _entries(layer, folder)
-        self._first: Shape = ()
         cuts = layer.phase is Phase.TRAIN and layer.transform.random_resized_crop
         self._size = () if cuts else layer.resize
         self._order = layer.transform.order if layer.color else "GRAY"
@@ -91,15 +88,6 @@ class ListedImages(Records):
         chosen = [self._entries[place] for place in places.tolist()]
         pictures = [self._read(place, entry) for place, entry in zip(places.tolist(), chosen, strict=True)]
         return Taken(pictures, np.array([entry.label for entry in chosen], np.float32))
-
-    def first(self) -> Shape:
-        """[c h w] of the first image that can be had. Raises LayerError."""
-        if not self._first:
-            try:
-                self._first = self._read(0, self._entries[0]).shape
-            except NktcError as error:
-                raise LayerError(error.message, field="source", help=error.help) from None
-        return self._first
 
     def refusal(self, place: int, what: str) -> BadRecord:
         entry = self._entries[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ from torch import Tensor
 
 from nktc.data.transforms import transform
 from nktc.data.trees import is_picture
-from nktc.errors import NktcError
-from nktc.ir import Phase, Preprocessing, Transform
+from nktc.errors import LayerError, NktcError
+from nktc.ir import Phase, Preprocessing, Transform, times
+
+MUCH = 64  # times the pixels asked for, which a picture may have in between
+TRIED = 32  # ways to make a thin picture shorter
+MOST = 1 << 30  # pixels of a picture; OpenCV decodes no larger one
 
 ANY = "ANY"
 """Order of planes: what the file itself has, colour as BGR."""
@@ -62,16 +67,28 @@ def planes(picture: np.ndarray) -> np.ndarray:
 
 def resize(picture: np.ndarray, size: tuple[int, int], mode: str = "SQUASH", fill: int = 0) -> np.ndarray:
     """u8 or f32 [c h w] to `size` (height, width), bilinear without smoothing, as Caffe's tools do it: a net sees a
-    photo at prediction as its training set was made. A picture that has the size comes back as it is.
+    photo at prediction as its training set was made. A picture that has the size comes back as it is. Raises LayerError
+    where that cannot be done.
 
     SQUASH scales each side for itself. The others scale both by one factor: CROP until the size is covered, FILL until
     the picture fits into it, HALF_CROP by the mean of the two (of what the sides are divided by, as DIGITS has it).
     Scaled sides are rounded to whole pixels, at least 1. Then the middle is cut out, an odd rest going below and to the
     right, and what is short gets `fill`, the odd rest there too.
     """
-    height, width = picture.shape[1:]
-    if (height, width) == size:
+    if picture.shape[1:] == size:
         return picture
+    if math.prod(size) > MOST:
+        raise LayerError(f"a picture of {times(size)} has more than {MOST:,} pixels", help="bring it to a smaller size")
+    try:
+        return _brought(picture, size, mode, fill)
+    except (cv2.error, MemoryError) as error:
+        reason = (getattr(error, "err", None) or "").lower() or "there is no memory for it"
+        problem = f"a picture of {times(picture.shape)} cannot be brought to {times(size)}: {reason}"
+        raise LayerError(problem) from None
+
+
+def _brought(picture: np.ndarray, size: tuple[int, int], mode: str, fill: int) -> np.ndarray:
+    height, width = picture.shape[1:]
     ratios = height / size[0], width / size[1]
     match mode:
         case "CROP":
@@ -82,7 +99,10 @@ def resize(picture: np.ndarray, size: tuple[int, int], mode: str = "SQUASH", fil
             ratio = sum(ratios) / 2
         case _:
             return _scale(picture, size)
-    scaled = _scale(picture, (max(1, round(height / ratio)), max(1, round(width / ratio))))
+    sides = max(1, round(height / ratio)), max(1, round(width / ratio))
+    if math.prod(sides) > max(MUCH * math.prod(size), height * width):  # so thin that nearly all would be cut off
+        picture, sides = _narrowed(picture, sides, size)
+    scaled = _scale(picture, sides)
     top, left = (max(0, there - wanted) // 2 for there, wanted in zip(scaled.shape[1:], size, strict=True))
     kept = scaled[:, top : top + size[0], left : left + size[1]]
     if kept.shape[1:] == size:
@@ -106,6 +126,20 @@ def _scale(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return picture
     scaled = cv2.resize(picture.transpose(1, 2, 0), size[::-1], interpolation=cv2.INTER_LINEAR)
     return planes(scaled)
+
+
+def _narrowed(picture: np.ndarray, sides: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """[c h w] without the rows and columns of which nothing is left when the middle of `size` is cut out of it, once it
+    is scaled to `sides`; and what its own sides are to be scaled to."""
+    kept, rest = [slice(None)], []
+    for there, side, wanted in zip(picture.shape[1:], sides, size, strict=True):
+        # As much goes at either end, so the middle stays the middle; two more stay, which are mixed in at the edges.
+        most = max(0, there - math.ceil(wanted * there / side) - 2) // 2
+        # Of some numbers the one that comes nearest to whole pixels when it is scaled: the rest then lies as it would.
+        off = min(range(most, max(-1, most - TRIED), -1), key=lambda n: abs(n * side / there - round(n * side / there)))
+        kept.append(slice(off, there - off))
+        rest.append(side - 2 * round(off * side / there))
+    return picture[tuple(kept)], (rest[0], rest[1])
 
 
 def prepare(image: bytes | str | Path, p: Preprocessing) -> Tensor:

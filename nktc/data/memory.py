@@ -22,6 +22,7 @@ from nktc.layers import MemoryData
 
 NAMES = ("data", "label")
 PLAIN = Transform()
+BROKEN = (zipfile.BadZipFile, zlib.error)
 
 
 def describe(layer: MemoryData, folder: Path) -> Feed:
@@ -116,8 +117,13 @@ def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise LayerError(f"source {path} does not exist", field="source") from None
     except IsADirectoryError:
         raise LayerError(f"source {path} is a folder, not a file", field="source") from None
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except MemoryError:
+        problem = f"source {path} cannot be read: its arrays take more memory than there is"
+        raise LayerError(problem, field="source", help=_HOW) from None
+    except (ValueError, OverflowError, EOFError, OSError, KeyError, RuntimeError, *BROKEN) as error:
         reason = getattr(error, "strerror", None) or "it is damaged, or no .npz file of numbers"
+        if "encrypted" in str(error):
+            reason = "it is encrypted"
         raise LayerError(f"source {path} cannot be read: {reason}", field="source", help=_HOW) from None
     return found[0], found[1]
 

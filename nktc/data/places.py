@@ -37,8 +37,10 @@ class Places:
             name, path = split_root(root)
             if name and name not in KNOWN:
                 raise NktcError(f'"{root}" names an unknown data set', help=near(name, KNOWN) or known_names())
-            if not path.exists():
+            if not os.path.exists(path):
                 raise NktcError(f"{path} is not there", help="--data takes a folder or an archive, or NAME=PATH")
+            if why := unreadable(path):
+                raise NktcError(f"{path} cannot be read: {why}")
         roots = [root for root in os.environ.get(DATA, "").split(os.pathsep) if root]
         return cls((*extra, *roots), cache_folder(), download)
 
@@ -48,10 +50,10 @@ class Places:
             only, path = split_root(root)
             if only and only != name:
                 continue
-            if path.is_file():
+            if os.path.isfile(path):
                 yield path
             for folder in (path, path / name):
-                if folder.is_dir():
+                if os.path.isdir(folder):
                     yield folder
                     yield from sorted(archives(folder), key=lambda archive: (name not in archive.name, archive.name))
 
@@ -60,19 +62,32 @@ def split_root(root: str) -> tuple[str, Path]:
     """NAME and PATH of `NAME=PATH`; "" and the path where there is no NAME, or where a file of that name
     exists."""
     given = re.fullmatch(r"([\w-]+)=(.+)", root)
-    if given and not Path(root).exists():
+    if given and not os.path.exists(root):
         return given[1], Path(given[2]).expanduser()
     return "", Path(root).expanduser()
 
 
 def archives(folder: Path) -> list[Path]:
-    """The archives that lie directly in a folder."""
-    return [path for path in folder.iterdir() if is_archive(path)]
+    """The archives that lie directly in a folder; none where it cannot be read."""
+    try:
+        return [path for path in folder.iterdir() if is_archive(path)]
+    except OSError:
+        return []
+
+
+def unreadable(path: Path) -> str:
+    """Why a folder cannot be looked into; empty where it can, and for what is none."""
+    try:
+        if os.path.isdir(path):
+            os.scandir(path).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def is_archive(path: Path) -> bool:
     """Whether it is a file with the name of an archive that nktc reads."""
-    return path.name.lower().endswith(ARCHIVES) and path.is_file()
+    return path.name.lower().endswith(ARCHIVES) and os.path.isfile(path)
 
 
 def cache_folder() -> Path:

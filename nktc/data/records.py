@@ -54,6 +54,18 @@ class Records(ABC):
     def read(self, places: np.ndarray) -> Taken:
         """The records at i64[n] `places`. Raises BadRecord for the first that cannot be read."""
 
+    def first(self, skips: bool) -> np.ndarray:
+        """The values of the first record; with `skips`, of the first that can be used. Raises LayerError."""
+        problem: NktcError | None = None
+        for place in range(max(1, min(len(self), IN_A_ROW if skips else 1))):
+            try:
+                values: np.ndarray = self.read(np.array([place])).values[0]
+                return values
+            except NktcError as error:
+                problem = problem or error
+        assert problem, "an empty source has no record 0"
+        raise LayerError(problem.message, field="source", help=problem.help)
+
     @abstractmethod
     def refusal(self, place: int, what: str) -> BadRecord:
         """What to raise for the record at a place."""
@@ -91,18 +103,19 @@ class RecordStream(Stream):
         self._order, self._transform = reading.order, reading.transform
         self._pipelines: dict[tuple[Shape, torch.device], Pipeline] = {}
         self._shape: Shape = ()
+        self._classes = reading.transform.classes or len(reading.feed.labels)
         first = self._read(np.zeros(1, np.int64)).values[0]
         shape = self._shape = first.shape
-        self._classes = reading.transform.classes or len(reading.feed.labels)
         self._mixes = self._pipeline(shape, self.device).mixes
         bytes_ = first.dtype == np.uint8
         self._kept = (
-            room(self._order.records, shape, opening.device, opening.cache) if opening.resident and bytes_ else None
+            room(self._order.records, shape, opening.device, opening.cache, opening.sharers)
+            if opening.resident and bytes_
+            else None
         )
         self._workers: Workers | None = None
         self._hands = 0
-        small = self._kept is not None and self._order.records * size(shape) < SMALL
-        if reading.again and not small:
+        if reading.again:
             self._hands = suggested_workers(opening.device) if opening.workers is None else opening.workers
         self.preprocessing = preprocessing_of(reading.transform, shape, mean_of(reading.transform, shape, reading.mean))
 
@@ -111,17 +124,20 @@ class RecordStream(Stream):
         if (kept := self._kept) and kept.has(chosen):
             pixels, labels = kept.take(chosen)
             return self._finished(k, pixels, labels, cut=False)
-        fetched = self._workers.take(k) if self._workers else None
-        if fetched is None:
+        workers = self._workers
+        fetched = workers.take(k) if workers else None
+        if workers is None or fetched is None:
             return self._from(k, self.fetch(k, whole=True))
         try:
             return self._from(k, fetched)
         finally:
-            assert self._workers
-            self._workers.done(k)
+            workers.done(k)
+            if self.resident:  # not before: what was fetched lies in their memory
+                self.close()
 
     def expect(self, k: int) -> None:
-        if self._hands and not self._workers:
+        small = self._kept is not None and self._order.records * size(self._shape) < SMALL
+        if self._hands and not self._workers and not small:
             assert self._reading.again
             shape, itemsize = self._shape, 4 if self._kept is None else 1
             largest = max(size(shape), size(self.feed.shapes[0][1:])) * itemsize * self._order.batch
@@ -130,7 +146,9 @@ class RecordStream(Stream):
             self._workers.expect(k, whole=self._kept is not None)
 
     def forget(self) -> None:
-        if self._workers:
+        if self._workers and self.resident:
+            self.close()
+        elif self._workers:
             self._workers.forget()
 
     def close(self) -> None:
@@ -178,8 +196,6 @@ class RecordStream(Stream):
         if (kept := self._kept) and not cut and pixels.dtype == torch.uint8:
             kept.put(self._order.batch_records(k), pixels, labels)
             self.resident = kept.whole
-            if self.resident:
-                self.close()
         else:
             self._kept = None
 
@@ -231,11 +247,14 @@ class RecordStream(Stream):
 
     def _check(self, found: Taken, places: np.ndarray) -> None:
         """Refuse a record that does not come out as the first one did, and a label outside the names of the classes."""
-        classes = len(self.feed.labels)
-        if classes and not ((found.labels >= 0) & (found.labels < classes)).all():
-            i = int(np.flatnonzero((found.labels < 0) | (found.labels >= classes))[0])
-            what = f"its label is {found.labels[i]:g}, there are names for the classes 0 to {classes - 1}"
-            raise self._records.refusal(int(places[i]), what)
+        if classes := self._classes or self._opening.classes:
+            wrong = (found.labels < 0) | (found.labels >= classes)
+            if self._opening.ignored is not None:
+                wrong &= found.labels != self._opening.ignored
+            if wrong.any():
+                i = int(np.flatnonzero(wrong)[0])
+                what = f"its label is {found.labels[i]:g}, the classes are 0 to {classes - 1}"
+                raise self._records.refusal(int(places[i]), what)
         values = found.values
         if not self._shape or (
             _alike(values, self._shape) if isinstance(values, list) else values.shape[1:] == self._shape

@@ -49,11 +49,11 @@ class Kept:
         return self._pixels.index_select(0, chosen), self._labels.index_select(0, chosen)
 
 
-def room(records: int, shape: Shape, device: torch.device, cache: int | None = None) -> Kept | None:
+def room(records: int, shape: Shape, device: torch.device, cache: int | None = None, sharers: int = 1) -> Kept | None:
     """A place for records of a shape, [c h w]; None where they take more than `cache` bytes, or, where that is
-    None, a quarter of the device's free memory."""
+    None, a quarter of the device's free memory, divided by `sharers`."""
     needed = records * size(shape)
-    if needed * SHARE >= free_memory(device) if cache is None else needed > cache:
+    if needed * SHARE * sharers >= free_memory(device) if cache is None else needed > cache:
         return None
     if device.type == "cuda":
         pixels = torch.empty((records, *shape), dtype=torch.uint8, device=device)

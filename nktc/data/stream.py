@@ -36,7 +36,8 @@ class Opening:
     Files lie in `folder`, that of the net, or under the working directory; named sets in `places`. The stream gives the
     first `tops` tops on `device`, its chances follow from `seed`. With `resident` what has been read stays there
     where it takes at most `cache` bytes, None for a quarter of what is free. `workers` processes read and decode, None
-    for as many as the machine suggests.
+    for as many as the machine suggests; the device's memory is for `sharers` such streams. Labels have to be below
+    `classes`, or `ignored`; 0 for any.
     """
 
     places: Places
@@ -47,6 +48,9 @@ class Opening:
     resident: bool = False
     cache: int | None = None
     workers: int | None = 0
+    sharers: int = 1
+    classes: int = 0
+    ignored: int | None = None
 
     def elsewhere(self) -> Self:
         """The same for another process, which reads, on the host, and keeps nothing."""

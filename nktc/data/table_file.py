@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -87,11 +90,18 @@ class Table:
 
     def at(self, row: int) -> str:
         """Where a row is, counted from 0: the line of a CSV whose first is 1, the row of a Parquet file from 1."""
-        if not self.csv:
-            return f"{self.path}: row {row + 1}"
-        lines = (line for line, _ in _lines(self.path))
-        next(lines)
-        return f"{self.path}:{next(line for i, line in enumerate(lines) if i == row)}"
+        if self.csv and row < len(self._begins):
+            return f"{self.path}:{self._begins[row]}"
+        return f"{self.path}: row {row + 1}"
+
+    @cached_property
+    def _begins(self) -> Sequence[int]:
+        """The lines that the rows of a CSV begin on."""
+        begins: list[int] = []
+        # A value may be longer than Python's reader takes; from there on rows are told, as Arrow counts.
+        with suppress(csv.Error):
+            begins.extend(line for line, _ in islice(_lines(self.path), 1, None))
+        return begins
 
 
 def read_table(path: Path) -> Table:

@@ -158,7 +158,8 @@ def _fit(
     x1, x2 = _round(center_x - half_width * grown), _round(center_x + half_width * grown)
     y1, y2 = _round(center_y - half_height * grown), _round(center_y + half_height * grown)
     outside_x, outside_y = (max(0, -x1), max(0, x2 - size[1] + 1)), (max(0, -y1), max(0, y2 - size[0] + 1))
-    scale_x, scale_y = F(side) / F(x2 - x1 + 1), F(side) / F(y2 - y1 + 1)
+    # A window whose corners are the wrong way around may come out with no side; the caller refuses it.
+    scale_x, scale_y = F(side) / F(max(1, x2 - x1 + 1)), F(side) / F(max(1, y2 - y1 + 1))
     x1, x2, y1, y2 = x1 + outside_x[0], x2 - outside_x[1], y1 + outside_y[0], y2 - outside_y[1]
     left = _round(F(outside_x[mirrored]) * scale_x)
     top = _round(F(outside_y[0]) * scale_y)

@@ -14,6 +14,8 @@ from nktc.errors import LayerError
 from nktc.layers import WindowData
 
 FORM = "# number, path, channels, height, width, count of windows, then for each: label overlap x1 y1 x2 y2"
+SMALLEST, LARGEST = -(2**31), 2**31 - 1  # whole numbers, as Caffe reads them
+SHOWN = 40  # characters of a wrong word
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,12 @@ class _Words:
     def whole(self, what: str) -> int:
         word = self.take(what)
         try:
-            return int(word)
+            number = int(word)
         except ValueError:
             raise self._wrong(word, what) from None
+        if not SMALLEST <= number <= LARGEST:
+            raise self._wrong(word, f"{what} of 32 bits")
+        return number
 
     def number(self, what: str) -> float:
         word = self.take(what)
@@ -113,4 +118,5 @@ class _Words:
             raise self._wrong(word, what) from None
 
     def _wrong(self, word: str, what: str) -> LayerError:
-        return LayerError(f'{self.where}: "{word}" is no {what}', field="source", help=f"write: {FORM}")
+        short = word if len(word) <= SHOWN else f"{word[:SHOWN]}..."
+        return LayerError(f'{self.where}: "{short}" is no {what}', field="source", help=f"write: {FORM}")

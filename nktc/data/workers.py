@@ -79,7 +79,11 @@ class Workers:
             context.set_forkserver_preload([__name__])  # so that torch is imported once
         with suppress(OSError):
             room = os.statvfs(SHARED)
-            count = min(count, room.f_bavail * room.f_frsize // (2 * SLOTS * max(largest, 1)))
+            fitting = room.f_bavail * room.f_frsize // (2 * SLOTS * max(largest, 1))
+            if fitting < count:
+                said = f"{SHARED} has room for {fitting} processes that read, not for {count}"
+                print(NktcWarning(said, help="docker run --shm-size=8g gives a container more"), file=sys.stderr)
+                count = fitting
         try:
             for _ in range(count):
                 here, there = context.Pipe()
@@ -165,7 +169,8 @@ class Workers:
             self._hands.remove(hand)
             hand.process.join(1)
             code = hand.process.exitcode
-            what = f"a process that reads batches has ended (exit code {code}); the others do its work"
+            rest = "the others do its work" if self._hands else "they are read in this one from here on"
+            what = f"a process that reads batches has ended (exit code {code}); {rest}"
             print(NktcWarning(what), file=sys.stderr)
             _close([hand])
 
@@ -206,7 +211,9 @@ def _close(hands: list[_Hand]) -> None:
 
 def _work(connection: Connection, again: Callable[[], Fetches], memory: str, size: int) -> None:
     """The life of a process: batches as they are asked for, until nobody asks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks
+    for name in ("SIGINT", "SIGHUP"):  # these are for whoever asks
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     slots = SharedMemory(memory)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nktc import data
 from nktc.ir import Graph, Node, infer
+from nktc.layers import SoftmaxWithLoss
 from nktc.train.ranks import ALONE, Ranks
 
 
@@ -62,11 +63,13 @@ class Feeding:
         for stream in self.streams:
             stream.forget()
 
-    def skipped(self, graph: Graph) -> Iterator[tuple[Node, Mapping[int, str]]]:
-        """The sources of `graph` with records that could not be used, and what was wrong with each."""
-        for node, stream in zip(graph.sources, self.streams, strict=True):
-            if stream.skipped:
-                yield node, stream.skipped
+    def skipped(self, graph: Graph, ranks: Ranks = ALONE) -> Iterator[tuple[Node, Mapping[int, str]]]:
+        """The sources of `graph` with records that could not be used, in any of the ranks, which all have to ask, and
+        what was wrong with each."""
+        found = ranks.gather([dict(stream.skipped) for stream in self.streams])
+        for node, each in zip(graph.sources, zip(*found, strict=True), strict=True):
+            if skipped := {place: what for one in each for place, what in one.items()}:
+                yield node, dict(sorted(skipped.items()))
 
     def ahead(self, start: int) -> Iterator[tuple[Tensor, ...]]:
         """Batches from `start` on; streams that read files read ahead."""
@@ -78,6 +81,15 @@ def skips(node: Node, skipped: Mapping[int, str]) -> str:
     count = len(skipped)
     records = "1 record was" if count == 1 else f"{count} records were"
     return f"layer {node.name}: {records} skipped, others took their places"
+
+
+def _classes(graph: Graph, source: Node) -> tuple[int, int | None]:
+    """How many classes the loss tells apart that takes a source's label, and the label that it ignores; 0 where there
+    is no such loss."""
+    for node in graph:
+        if isinstance(node.layer, SoftmaxWithLoss) and node.inputs[1] in source.outputs[1:2]:
+            return node.inputs[0].shape[node.layer.axis], node.layer.ignore
+    return 0, None
 
 
 def batch_of(stream: data.Stream) -> int:
@@ -100,9 +112,14 @@ def open_feeding(
     """Open every data layer of a graph; with `resident`, what was read stays on the device where it takes up to `cache`
     bytes, None for a quarter of what is free. `workers` processes read for each, None for as many as the machine
     suggests. Raises located LayerErrors, for an Input layer too: nobody feeds it here."""
-    opening = data.Opening(places, folder, seed, device, resident=resident, cache=cache, workers=workers)
+    sharers = ranks.size if device.type == "cpu" else 1
+    opening = data.Opening(
+        places, folder, seed, device, resident=resident, cache=cache, workers=workers, sharers=sharers
+    )
     streams = []
     for node in graph.sources:
         with infer.place(node.type, node.name, node.locate):
-            streams.append(data.open_stream(node.layer, replace(opening, tops=len(node.outputs))))
+            classes, ignored = _classes(graph, node)
+            asked = replace(opening, tops=len(node.outputs), classes=classes, ignored=ignored)
+            streams.append(data.open_stream(node.layer, asked))
     return Feeding(streams, ranks.rank, ranks.size)

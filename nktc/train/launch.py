@@ -162,7 +162,7 @@ def _train(settings: Settings, options: Options, console: Console, device: torch
     with _listening(run, settings, nets, solver, console, loggers), interrupts(solver, options.effects):
         solver.run()
     _warn(stand_in, console)
-    _tell_skipped(nets, run, console)
+    _tell_skipped(nets, run, group, console)
     return Outcome(run, solver.iteration, solver.stopping, " ".join(stand_in), group.rank)
 
 
@@ -318,10 +318,12 @@ def _stand_in(nets: _Nets) -> list[str]:
     return sorted(found)
 
 
-def _tell_skipped(nets: _Nets, run: Run, console: Console) -> None:
-    """Say and write down how many records of each layer could not be used."""
+def _tell_skipped(nets: _Nets, run: Run, group: Ranks, console: Console) -> None:
+    """Say and write down how many records of each layer could not be used, in all ranks together."""
     for graph, feeding in zip(nets.graphs, nets.feedings, strict=True):
-        for node, skipped in feeding.skipped(graph):
+        for node, skipped in feeding.skipped(graph, group):
+            if group.rank:
+                continue
             run.record("skipped", net=graph.phase.name, layer=node.name, records=list(skipped.values()))
             console.print(f"{graph.phase.name} {skips(node, skipped)}", style="yellow", **PLAIN)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from nktc import data, module, reader, weights
 from nktc.errors import NktcError
@@ -64,8 +65,8 @@ def score(
             check_whole(graph, feeding)
     except NktcError:
         records = math.ceil(records / size) * size  # the last batch goes around
-    totals: list[float] = []
-    names: list[str] = []
+    # Sums and how many records are in them, place by place: a batch that is cut may lack the last places.
+    sums: dict[str, Tensor] = {}
     objective = 0.0
     batches = feeding.ahead(0)
     for batch in range(math.ceil(records / size)):
@@ -73,15 +74,17 @@ def score(
         inputs = next(batches)
         values = net(*(tuple(x[:rows] for x in inputs) if rows < size else inputs))
         objective += net.loss(values).item() * rows / records
-        found = list(numbers(values, graph))
-        names = [name for name, _ in found]
-        shares = [value * rows / records for _, value in found]
-        totals = [a + b for a, b in zip(totals or [0.0] * len(found), shares, strict=True)]
-        for name, value in found:
-            yield f"Batch {batch}, {name} = {value:g}"
+        for output in graph.outputs:
+            value = values[output.name].double().cpu()
+            total, count = sums.setdefault(output.name, torch.zeros(2, *value.shape, dtype=torch.float64))
+            within = tuple(slice(n) for n in value.shape)
+            total[within] += value * rows
+            count[within] += rows
+        for name, number in numbers(values, graph):
+            yield f"Batch {batch}, {name} = {number:g}"
     for node, skipped in feeding.skipped(graph):
         yield skips(node, skipped)
     yield f"Loss: {objective:g}"
-    for name, mean in zip(names, totals, strict=True):
+    for name, mean in numbers({name: total / count for name, (total, count) in sums.items()}, graph):
         factor = weight.get(name, 0.0)
         yield f"{name} = {mean:g}" + (f" (* {factor:g} = {factor * mean:g} loss)" if factor else "")

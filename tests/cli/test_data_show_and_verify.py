@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nktc.cli import nktc
+from nktc.data.databases.datum import pack
+from nktc.data.databases.lmdb import write_database
 from nktc.errors import NktcError
 
 NET = """
@@ -101,3 +103,69 @@ def test_verify_of_a_net_whose_data_is_not_there_is_a_report(net: Path, tmp_path
     done = run("verify", net)
     assert done.exit_code == 1
     assert done.stdout.startswith(f"train: cannot be opened: 1\n  source {tmp_path}/train does not exist")
+
+
+CUT = """
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+  transform_param { crop_size: 40 } data_param { source: "db" backend: LMDB batch_size: 2 } }
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
+  data_param { source: "db" backend: LMDB batch_size: 1 } }
+"""
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> Path:
+    pixels = np.random.RandomState(0).randint(0, 256, (3, 3, 25, 25)).astype(np.uint8)
+    write_database(tmp_path / "db", ((b"%d" % i, pack(pixels[i], i)) for i in range(3)))
+    (tmp_path / "cut.prototxt").write_text(CUT)
+    return tmp_path / "cut.prototxt"
+
+
+def test_verify_looks_at_a_source_once_for_each_way_that_a_net_cuts_it(cut: Path) -> None:
+    done = run("verify", cut)
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[-2:] == [
+        "db for data in TRAIN (Data): 3 records, 0 good, 3 bad, 3x25x25, labels 0 to 2, 3 classes",
+        "db for data in TEST (Data): 3 records, 3 good, 0 bad, 3x25x25, labels 0 to 2, 3 classes",
+    ]
+    cut.write_text(CUT.replace("crop_size: 40", "mirror: true"))
+    assert run("verify", cut).stdout == "db (Data): 3 records, 3 good, 0 bad, 3x25x25, labels 0 to 2, 3 classes\n"
+
+
+def test_show_looks_for_duplicates_in_a_net_and_says_what_could_not_be_compared(cut: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "out.png"
+    done = run("show", tmp_path / "db", "-o", sheet, "--against", cut)
+    assert f"duplicates: 3 records of {cut}: db are in {tmp_path}/db too" in done.stdout
+    (tmp_path / "list.txt").write_text("gone.png 1\nno label\n")
+    done = run("show", tmp_path / "db", "-o", sheet, "--against", tmp_path / "list.txt")
+    assert done.stdout.splitlines()[-3:] == [
+        f"duplicates: 1 record of {tmp_path}/list.txt could not be compared",
+        f"duplicates: 1 line or file of {tmp_path}/list.txt could not be compared",
+        f"duplicates: none in what could be read of {tmp_path}/db and {tmp_path}/list.txt",
+    ]
+
+
+def test_show_says_why_there_is_no_sheet(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x\n1\n")
+    (tmp_path / "list.txt").write_text("gone.png 1\n")
+    for name, why in (("t.csv", "its records are no pictures"), ("list.txt", "none of the records that were looked")):
+        assert run("show", tmp_path / name, "-o", tmp_path / "h.png").stdout.startswith(f"no sheet: {why}")
+    assert not (tmp_path / "h.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "said"),
+    [
+        ("show", ("cut.prototxt", "--split", "train"), "--split is of data"),
+        ("verify", ("cut.prototxt", "--split", "train"), "--split is of data"),
+        ("show", ("db", "--layer", "data", "--stage", "x"), "--layer and --stage are of a net"),
+        ("verify", ("db", "--level", "1"), "--level is of a net"),
+        ("show", ("db", "--no-duplicates", "--strict"), "--no-duplicates does not"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(
+    command: str, options: tuple[str, ...], said: str, cut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cut.parent)
+    done = run(command, *options)
+    assert (done.exit_code, said in " ".join(done.stderr.split())) == (2, True)

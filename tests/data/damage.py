@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory
 import cv2
 import h5py
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 from small_leveldb import write_records
 
 from nktc.data import Opening, Places, open_stream, read_mean, write_mean
@@ -20,10 +22,12 @@ from nktc.data.databases.datum import BadDatum, pack, pack_encoded, parse
 from nktc.data.databases.lmdb import write_database
 from nktc.errors import NktcError
 from nktc.ir import Layer, Transform
-from nktc.layers import Data, HDF5Data, ImageData
+from nktc.layers import AnnotatedData, Data, HDF5Data, ImageData, MemoryData, TableData, WindowData
+from nktc.schema import AnnotatedDatum
 
 COUNT = 12
-NOWHERE = Places((), Path("nowhere"), download=False)
+CACHE = TemporaryDirectory(prefix="nktc-tests-")
+NOWHERE = Places((), Path(CACHE.name), download=False)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,39 @@ def hdf5(folder: Path) -> Sequence[Path]:
     return [folder / "rows.h5"]
 
 
+def csv(folder: Path) -> Sequence[Path]:
+    rows = [f"{i},{i * 0.5},{'xyz'[i % 3]},{i % 2}\n" for i in range(COUNT)]
+    (folder / "t.csv").write_text("a,b,word,c\n" + "".join(rows))
+    return [folder / "t.csv"]
+
+
+def parquet(folder: Path) -> Sequence[Path]:
+    columns = {"a": np.arange(COUNT), "b": np.arange(COUNT) * 0.5, "c": np.arange(COUNT) % 2}
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "t.parquet")
+    return [folder / "t.parquet"]
+
+
+def npz(folder: Path) -> Sequence[Path]:
+    pixels = np.random.RandomState(0).rand(COUNT, 3, 4, 5).astype(np.float32)
+    np.savez(folder / "a.npz", data=pixels, label=np.arange(COUNT))
+    return [folder / "a.npz"]
+
+
+def windows(folder: Path) -> Sequence[Path]:
+    images(".png")(folder)
+    lines = [f"# {i}\n{i}.png\n3\n9\n8\n2\n1 0.9 0 0 5 6\n2 0.1 1 1 6 7\n" for i in range(COUNT)]
+    (folder / "w.txt").write_text("".join(lines))
+    return [folder / "w.txt"]
+
+
+def annotated(i: int) -> bytes:
+    made = AnnotatedDatum(type=AnnotatedDatum.BBOX)
+    made.datum.ParseFromString(pack(picture(i).transpose(2, 0, 1), i))
+    box = made.annotation_group.add(group_label=1).annotation.add().bbox
+    box.xmin, box.ymin, box.xmax, box.ymax = 0.1, 0.2, 0.7, 0.8
+    return bytes(made.SerializeToString())
+
+
 def mean(folder: Path) -> Sequence[Path]:
     write_mean(folder / "mean", np.random.RandomState(0).rand(3, 4, 5).astype(np.float32))
     return [folder / "mean"]
@@ -135,6 +172,11 @@ KINDS: dict[str, Kind] = {
     "PNG": Kind(listed_images(".png"), batches(ImageData("list.txt", 4, resize=(5, 6)))),
     "list": Kind(image_list, batches(ImageData("list.txt", 4))),
     "HDF5": Kind(hdf5, batches(HDF5Data("list.txt", 4, ("data", "label")))),
+    "CSV": Kind(csv, batches(TableData("t.csv", 4, ("c",), classes=True), TableData("t.csv", 4, ("b",)))),
+    "Parquet": Kind(parquet, batches(TableData("t.parquet", 4, ("b",), standardize=True))),
+    "npz": Kind(npz, batches(MemoryData(((4, 3, 4, 5), (4, 1, 1, 1)), 4, source_path="a.npz"))),
+    "windows": Kind(windows, batches(WindowData("w.txt", 4, transform=Transform(crop=6)))),
+    "LMDB, annotated": Kind(database(annotated), batches(AnnotatedData(Data("db", 4, "LMDB")))),
     "mean": Kind(mean, lambda folder: read_mean(folder / "mean")),
 }
 

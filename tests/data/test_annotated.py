@@ -108,6 +108,23 @@ def test_boxes_stay_with_their_pictures(tmp_path: Path, encoded: bool, resident:
     assert len(opened(LAYER, tmp_path, tops=1).batch(0)) == 1
 
 
+@pytest.mark.parametrize("resident", [False, True])
+def test_boxes_are_found_without_asking_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resident: bool
+) -> None:
+    records(tmp_path)
+
+    def ask(x: torch.Tensor) -> None:
+        raise AssertionError("the device is asked, which waits for all that it has to do")
+
+    monkeypatch.setattr(torch.Tensor, "cpu", ask)
+    data_layer = replace(SOURCE, shuffle=True, part=Part("TRAIN", 0.4))
+    stream = opened(replace(LAYER, data=data_layer), tmp_path, resident=resident, seed=2)
+    seen = [check(*stream.batch(k), 20) for k in (1, 0, 2, 1)]
+    assert seen[0] == seen[3]
+    assert len({i for batch in seen for i in batch}) == 6
+
+
 def test_processes_read_what_one_reads(tmp_path: Path) -> None:
     records(tmp_path)
     stream = opened(LAYER, tmp_path, workers=1)

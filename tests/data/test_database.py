@@ -218,7 +218,7 @@ def test_bad_records_are_named_with_key_and_position(tmp_path: Path) -> None:
         3: "its 2 bytes are no Datum",
         4: "its picture cannot be decoded",
         7: "it is 3x4x6, the first one is 3x4x5",
-        9: "its label is 2, there are names for the classes 0 to 1",
+        9: "its label is 2, the classes are 0 to 1",
     }
     for k in range(10):
         if k not in said:
@@ -289,3 +289,42 @@ def test_chance_belongs_to_the_record_and_the_epoch_not_to_the_batch(tmp_path: P
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert not all(torch.equal(one[0, i], one[1, i]) for i in range(12))
+
+
+def test_a_bad_first_record_can_be_skipped_too(tmp_path: Path) -> None:
+    made = [b"\xff", pack_encoded(b"no picture", 0), *[pack(np.full((3, 4, 5), i, np.uint8), i) for i in range(2, 6)]]
+    write_database(tmp_path / "db", ((f"{i}".encode(), one) for i, one in enumerate(made)))
+    with pytest.raises(LayerError, match='record 0, key "0": its 1 bytes are no Datum'):
+        opened(Data("db", 3, "LMDB"), tmp_path)
+    stream = opened(Data("db", 3, "LMDB", skips=True), tmp_path)
+    assert stream.batch(0)[1].tolist() == [2, 2, 2]
+    assert sorted(stream.skipped) == [0, 1]
+
+
+def test_a_damaged_place_in_the_database_is_skipped_as_a_bad_record_is(tmp_path: Path) -> None:
+    made = [pack(np.full((3, 40, 50), i, np.uint8), i) for i in range(8)]
+    write_database(tmp_path / "db", ((f"{i:08d}".encode(), one) for i, one in enumerate(made)))
+    file = tmp_path / "db" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    at = content.index(b"00000003") + 8  # where the entry says in which page its value begins
+    content[at : at + 8] = (2**40).to_bytes(8, "little")
+    file.write_bytes(content)
+    with pytest.raises(NktcError, match=r"is damaged at record 3"):
+        opened(Data("db", 4, "LMDB"), tmp_path).batch(0)
+    stream = opened(Data("db", 4, "LMDB", skips=True), tmp_path)
+    assert stream.batch(0)[1].tolist() == [0, 1, 2, 4]
+    assert list(stream.skipped) == [3]
+
+
+def test_a_label_outside_the_classes_that_are_asked_for_is_a_bad_record(tmp_path: Path) -> None:
+    made = [pack(np.full((3, 4, 5), i, np.uint8), label) for i, label in enumerate((0, 1, 77, 255, 2))]
+    write_database(tmp_path / "db", ((f"{i}".encode(), one) for i, one in enumerate(made)))
+    layer = Data("db", 5, "LMDB")
+    with pytest.raises(NktcError, match='record 2, key "2": its label is 77, the classes are 0 to 2'):
+        open_stream(layer, Opening(NOWHERE, tmp_path, classes=3, ignored=255)).batch(0)
+    skips = Data("db", 5, "LMDB", skips=True)
+    stream = open_stream(skips, Opening(NOWHERE, tmp_path, classes=3, ignored=255))
+    assert stream.batch(0)[1].tolist() == [0, 1, 255, 255, 2]
+    mixed = Data("db", 5, "LMDB", Transform(mixup=0.5, classes=4), Phase.TRAIN)
+    with pytest.raises(NktcError, match='record 2, key "2": its label is 77, the classes are 0 to 3'):
+        opened(mixed, tmp_path).batch(0)

@@ -13,8 +13,9 @@ import torch
 
 from nktc.data import KNOWN, Opening, Places, Stream, describe, open_stream, prepare, preprocessing, write_mean
 from nktc.data.sets.catalogue import Download
+from nktc.data.transforms.colors import jittered
 from nktc.errors import LayerError
-from nktc.ir import Phase, Transform
+from nktc.ir import ColorJitter, Phase, Transform
 from nktc.layers import Dataset
 
 
@@ -249,3 +250,14 @@ def test_a_mean_file_serves_a_set_too(places: Places, tmp_path: Path) -> None:
     plain = Dataset("digits", 5, Phase.TEST)
     layer = replace(plain, transform=Transform(mean_file=str(tmp_path / "m.binaryproto")))
     assert torch.equal(opened(layer, places).batch(0)[0], opened(plain, places).batch(0)[0] - 3)
+
+
+def test_colours_are_jittered_in_the_order_of_the_sets_planes(tmp_path: Path) -> None:
+    jitter = ColorJitter(saturation=1, hue=90)
+    places = Places((), tmp_path / "cache", download=False)
+    layer = Dataset("shapes10", 20, Phase.TRAIN, transform=Transform(color_jitter=jitter), phase=Phase.TRAIN)
+    plain = Dataset("shapes10", 20, Phase.TRAIN, phase=Phase.TRAIN)
+    found, given = (open_stream(one, Opening(places, tmp_path, seed=3)).batch(0)[0] for one in (layer, plain))
+    counters = np.arange(20)
+    assert torch.equal(found, jittered(given.byte(), jitter, "RGB", 3, counters).float())
+    assert not torch.equal(found, jittered(given.byte(), jitter, "BGR", 3, counters).float())

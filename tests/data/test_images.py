@@ -79,6 +79,58 @@ def test_every_mode_gives_the_size_in_the_pictures_own_kind(mode: str, planes: i
     assert resize(same, (4, 4), mode) is same
 
 
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((600, 1), (16, 16)), ((1, 601), (8, 9)), ((1500, 2), (20, 31)), ((2001, 7), (30, 40)), ((3000, 19), (64, 40))],
+)
+@pytest.mark.parametrize("tall", [True, False])
+def test_of_a_thin_picture_the_middle_comes_out_as_if_all_were_scaled(
+    shape: tuple[int, int], size: tuple[int, int], tall: bool
+) -> None:
+    rows, columns = np.indices(shape)
+    waves = np.stack([127 + 120 * np.sin(rows / 9 + columns / 5 + i) for i in range(3)]).astype(np.uint8)
+    if not tall:
+        waves, size = waves.transpose(0, 2, 1), (size[1], size[0])
+    height, width = waves.shape[1:]
+    ratio = min(height / size[0], width / size[1])
+    whole = scaled(waves, max(1, round(height / ratio)), max(1, round(width / ratio)))
+    top, left = ((there - wanted) // 2 for there, wanted in zip(whole.shape[1:], size, strict=True))
+    expected = whole[:, top : top + size[0], left : left + size[1]].astype(int)
+    np.testing.assert_allclose(resize(waves, size, "CROP"), expected, atol=1 if min(shape) < 19 else 2)
+
+
+def test_a_picture_however_thin_takes_no_more_than_a_multiple_of_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def note(picture: np.ndarray, size: tuple[int, int], **kind: int) -> np.ndarray:
+        asked.append(size[0] * size[1])
+        return np.zeros((size[1], size[0], 3), np.uint8)
+
+    monkeypatch.setattr(cv2, "resize", note)
+    for shape in ((65_000, 1), (1, 65_000), (65_000, 2), (65_000, 30), (3, 3000)):
+        assert resize(np.zeros((3, *shape), np.uint8), (256, 256), "CROP").shape == (3, 256, 256)
+        assert asked.pop() <= 64 * 256 * 256
+
+
+@pytest.mark.parametrize("mode", ["SQUASH", "CROP", "FILL", "HALF_CROP"])
+def test_a_size_that_no_picture_has_is_refused(mode: str) -> None:
+    for size in ((2_000_000_000, 5), (5, 2**32 - 1)):
+        with pytest.raises(NktcError) as refused:
+            resize(WIDE, size, mode)
+        assert refused.value.message == f"a picture of {size[0]}x{size[1]} has more than 1,073,741,824 pixels"
+
+
+@pytest.mark.parametrize("error", [cv2.error("no more"), MemoryError()])
+def test_a_picture_that_there_is_no_memory_for_is_refused(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def lack(*given: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cv2, "resize", lack)
+    said = "a picture of 3x20x60 cannot be brought to 9x9: there is no memory for it"
+    with pytest.raises(NktcError, match=said):
+        resize(WIDE, (9, 9))
+
+
 @pytest.mark.parametrize("mode", ["CROP", "FILL", "HALF_CROP"])
 def test_where_nothing_sticks_out_all_modes_are_one(mode: str) -> None:
     np.testing.assert_array_equal(resize(WIDE, (10, 30), mode), resize(WIDE, (10, 30)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,39 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(LayerError, match=said):
             describe(replace(TOLD, source_path=name), tmp_path)
+
+
+def packed(path: Path, shape: str, flags: int = 0) -> Path:
+    """An .npz whose array data claims a shape and has nothing of it."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+        archive.writestr("label.npy", b"")
+    if flags:  # of the entry and of the listing at the end
+        content = bytearray(path.read_bytes())
+        for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            content[content.index(mark) + at] |= flags
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "flags", "said"),
+    [
+        (f"({1 << 62}, 1, 1, 1)", 0, "its arrays take more memory than there is"),
+        (f"({1 << 46}, 1, 1, 1)", 0, "its arrays take more memory than there is"),
+        (f"({10**30}, 1, 1, 1)", 0, "it is damaged, or no .npz file of numbers"),
+        ("(2, 1, 1, 1)", 0, "it is damaged, or no .npz file of numbers"),
+        ("(2, 1, 1, 1)", 1, "it is encrypted"),
+    ],
+)
+def test_a_file_that_cannot_be_unpacked_is_refused_with_the_reason(
+    tmp_path: Path, shape: str, flags: int, said: str
+) -> None:
+    packed(tmp_path / "m.npz", shape, flags)
+    with pytest.raises(LayerError) as refusal:
+        describe(TOLD, tmp_path)
+    assert refusal.value.message == f"source {tmp_path}/m.npz cannot be read: {said}"
 
 
 def test_settings_agree_with_the_arrays(tmp_path: Path) -> None:

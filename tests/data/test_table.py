@@ -232,6 +232,17 @@ def test_a_mistake_is_told_with_its_line(
         assert refusal.value.field == (field or "source")
 
 
+def test_a_mistake_below_a_value_longer_than_pythons_reader_takes_is_told_with_its_row(tmp_path: Path) -> None:
+    long = "x" * (csv.field_size_limit() + 1)
+    write(tmp_path, f"town,age,price\nBern,1,2\n{long},2,3\nZug,old,4\n")
+    with pytest.raises(LayerError) as refusal:
+        read_table(tmp_path / "t.csv").numbers("age")
+    assert refusal.value.message == f'{tmp_path / "t.csv"}: row 3: column "age" has "old", which is no number'
+    write(tmp_path, f"town,age,price\nBern,old,2\n{long},2,3\n")
+    with pytest.raises(LayerError, match=r't\.csv:2: column "age" has "old"'):
+        read_table(tmp_path / "t.csv").numbers("age")
+
+
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("a,price\nZürich,1\n".encode("latin-1"))
     (tmp_path / "cut.csv").write_bytes(b"PAR1")

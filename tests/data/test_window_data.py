@@ -189,6 +189,11 @@ def test_a_window_outside_its_image_is_refused(files: Path) -> None:
     (files / "w.txt").write_text(far)
     with pytest.raises(NktcError, match="the window 200 200 220 220 does not lie in its 40x50 pixels"):
         opened(replace(LAYER, fg_fraction=1, context_pad=3), files).batch(0)
+    most = 2**31 - 1
+    for box in ("10 5 8 9", "9 7 8 5", f"{most} {most} {most} {most}", f"{most} 0 {-most} 9"):
+        (files / "w.txt").write_text(f"# 0 0.png 3 40 50 2 1 1 {box} 0 0 0 0 9 9")
+        with pytest.raises(NktcError, match=f"the window {box} does not lie in its 40x50 pixels"):
+            opened(replace(LAYER, fg_fraction=1, context_pad=3), files).batch(0)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +204,10 @@ def test_a_window_outside_its_image_is_refused(files: Path) -> None:
         ("# 0\na.png\n3 4 5\n1\n1 0.9 0 0 1", "{}:5: the file ends where a y2 is due", "source"),
         ("# 0\na.png\n3 4 5\n1\n1 much 0 0 1 1", '{}:5: "much" is no overlap', "source"),
         ("# 0\na.png\n3 4 x 1", '{}:3: "x" is no width', "source"),
+        (f"# 0\na.png\n3 4 5 1\n1 1 0 0 {'9' * 60} 1", f'{{}}:4: "{"9" * 40}..." is no x2 of 32 bits', "source"),
+        (f"# 0\na.png\n3 4 5 1\n1{'0' * 400} 1 0 0 1 1", f'{{}}:4: "1{"0" * 39}..." is no label of 32 bits', "source"),
+        (f"# 0\na.png\n3 4 5 1\n{'7' * 5000} 1 0 0 1 1", f'{{}}:4: "{"7" * 40}..." is no label', "source"),
+        ("# 0\na.png\n3 4 5 1\n-2147483649 1 0 0 1 1", '{}:4: "-2147483649" is no label of 32 bits', "source"),
         ("# 0\na.png 3 4 5 1\n0 0.9 0 0 1 1", "{}:3: overlap 0.9 shows an object, and its label is 0", "source"),
         (
             "# 0 a.png 3 4 5 1 1 0.1 0 0 1 1",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from nktc.data import Opening, Places, open_stream, read_ahead
+from nktc.data import Opening, Places, open_stream, read_ahead, records
 from nktc.data.records import RecordStream
 from nktc.data.workers import Workers
 from nktc.errors import NktcError
@@ -148,8 +148,31 @@ def test_one_that_is_killed_is_replaced_by_who_asks(
     assert "a process that reads batches has ended (exit code -9)" in capfd.readouterr().err
 
 
-def test_where_little_is_kept_none_are_started(folder: Path) -> None:
-    stream = open_stream(layer("even.txt"), Opening(NOWHERE, folder, seed=3, workers=2, resident=True))
+def test_where_little_is_kept_none_are_started_until_it_turns_out_that_it_cannot_be(folder: Path) -> None:
+    even, mixed = (
+        open_stream(layer(source), Opening(NOWHERE, folder, seed=3, workers=1, resident=True))
+        for source in ("even.txt", "mixed.txt")
+    )
+    assert isinstance(even, RecordStream)
+    assert isinstance(mixed, RecordStream)
+    for stream in (even, mixed):
+        stream.expect(0)
+        assert stream._workers is None
+        stream.batch(0)
+        stream.expect(1)
+    assert even._workers is None
+    assert mixed._workers is not None
+    mixed.close()
+
+
+def test_a_stream_that_is_kept_whole_ends_its_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "SMALL", 0)
+    plain = opened(layer("even.txt"), folder, 0)
+    stream = open_stream(layer("even.txt"), Opening(NOWHERE, folder, seed=3, workers=1, resident=True))
     assert isinstance(stream, RecordStream)
-    stream.expect(0)
+    wait_for(stream)
+    for k in range(20):
+        stream.expect(k)
+        assert torch.equal(stream.batch(k)[0], plain.batch(k)[0])
+    assert stream.resident
     assert stream._workers is None

@@ -315,6 +315,7 @@ def test_a_net_that_learns_nothing_has_an_update():
     for type in SOLVERS:
         rule = optimizer([], solver(type, clip_gradients=1, iter_size=2, larc=True))
         rule.step(*rule.numbers(0.1, 0))
+        assert rule.gradients() == []
 
 
 def test_a_clip_at_0_and_a_gradient_of_0_leave_the_decay():

@@ -5,9 +5,9 @@
 Parts: `decode` (N JPEG files of 32x32 and of 256x256: what one process fetches, against reading and decoding the same
 files in a bare loop of OpenCV), `loader` (whole batches, cropped and mirrored, with 0, 1 and 2 processes, against
 PyTorch's DataLoader with a Dataset that does the same), `lmdb` (raw records, against a bare loop over the cursor of the
-lmdb library), `augment` (each transform of resident CIFAR-sized pictures, against cifar10_quick's training step),
-`memory` (ten epochs of an LMDB larger than the cache it is allowed), `start` (opening an LMDB of a million records,
-first batch too).
+lmdb library that keeps nothing, and one that puts batches together), `augment` (each transform of resident CIFAR-sized
+pictures, against cifar10_quick's training step), `memory` (ten epochs of an LMDB larger than the cache it is allowed),
+`start` (opening an LMDB of a million records, first batch too).
 
 The pictures are drawn (shapes10; 256x256 ones are 64 of them side by side), the sides alternate, and a ratio is the
 median of those of the rounds. `--keep` leaves the files for the next time.
@@ -199,6 +199,15 @@ def cursor(folder: Path, count: int, rounds: int) -> None:
                     for _key, _value in transaction.cursor():
                         pass
 
+            def kept(environment: lmdb.Environment = environment) -> None:
+                values = []
+                with environment.begin() as transaction:
+                    for _key, value in transaction.cursor():
+                        values.append(value)
+                        if len(values) == BATCH:
+                            np.frombuffer(b"".join(values), np.uint8)
+                            values = []
+
             for name, shuffle in (("in order", False), ("mixed", True)):
                 stream = opened(Data(f"{kind}.lmdb", BATCH, "LMDB", shuffle=shuffle), folder)
 
@@ -211,6 +220,7 @@ def cursor(folder: Path, count: int, rounds: int) -> None:
                         stream.batch(k)
 
                 compare(f"{kind}, {name}, bytes", records, rounds, bare, ours)
+                compare(f"{kind}, {name}, bytes, against batches", records, rounds, kept, ours)
                 compare(f"{kind}, {name}, batches of floats", records, rounds, bare, floats)
 
 

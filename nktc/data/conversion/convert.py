@@ -4,7 +4,7 @@ trains."""
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,8 @@ import numpy as np
 from nktc.data.conversion.hdf5_writer import Rows
 from nktc.data.conversion.made import Made, Pictures, make, shape_of
 from nktc.data.conversion.plan import Plan
-from nktc.data.conversion.reading import SourceOptions, plan_of
+from nktc.data.conversion.reading import SourceOptions, plan_of, read_by
+from nktc.data.conversion.replacing import check_output
 from nktc.data.conversion.split import deal
 from nktc.data.conversion.targets import Target, ToHdf5, ToLmdb
 from nktc.data.conversion.unfinished import Tell, Unfinished, unfinished
@@ -31,6 +32,7 @@ from nktc.ir import Shape, times
 BLOCK = 16  # records that one task makes
 AHEAD = 4  # tasks under way for each thread
 COMMIT, COMMIT_BYTES = 4000, 64 << 20  # records, and bytes of them, that are written together
+NAMED = 10  # records that are left out for one reason
 FORMAT = 1  # of what an interrupted conversion leaves
 AS_IT_LIES = SourceOptions()
 HDF5 = (".h5", ".hdf5")
@@ -76,6 +78,17 @@ class Conversion:
     refused: tuple[tuple[str, str], ...]
     parts: tuple[Part, ...] = ()
 
+    def left_out(self) -> list[str]:
+        """Lines for people: the first ten records left out for each reason, and how many there are of more."""
+        counts: Counter[str] = Counter()
+        lines = []
+        for name, why in self.refused:
+            counts[why] += 1
+            if counts[why] <= NAMED:
+                lines.append(f"{name} {why}")
+        more = {why: count for why, count in counts.items() if count > NAMED}
+        return [*lines, *(f"{count} records: {why}; the first {NAMED} are named" for why, count in more.items())]
+
 
 def convert(
     source: str,
@@ -92,16 +105,18 @@ def convert(
     images a class, an idx file, CIFAR's binary files, a table, or the name of a known set.
 
     With shares for val or test `output` is a folder of train, val and test. The names of the classes go into the
-    LMDB's folder and, if given, to the file `labels`. What was at `output` is replaced with `force` only, and when
-    all went well. What is to be known before the end is told to `tell`. Raises NktcError.
+    LMDB's folder and, if given, to the file `labels`. What was at `output` is replaced with `force` only, where a
+    conversion has made it, and when all went well. What is to be known before the end is told to `tell`. Raises
+    NktcError.
     """
     backend = _backend(output, options)
     split = bool(options.val or options.test)
-    listing = None if split or backend == "lmdb" else output.with_suffix(".txt")
-    there = next((path for path in (output, listing) if path and path.exists()), None)
-    if there and not force:
-        raise NktcError(f"{there} is there already", help="--force replaces it")
+    alone = backend == "hdf5" and not split and bool(output.name)
+    listing = output.parent / f"{output.stem}.txt" if alone else None
+    check_output(output, listing, read_by(source, reading), force)
     plan = plan_of(source, reading, places)
+    for note in plan.notes:
+        tell(note)
     if backend == "lmdb":
         plan = replace(plan, labels=_whole_labels(plan))
     if labels and not plan.classes:
@@ -265,13 +280,14 @@ def _finish(plan: Plan, parts: Mapping[str, np.ndarray], backend: str, work: Unf
             kind = np.dtype(np.uint8 if len(state.first[1]) == 3 else np.float32)
             rows = Rows(work.folder / f"rows{name}", state.written[name])
             rows.finish(fresh, state.first[1], kind, tuple(plan.labels.shape[1:]))
-            fresh.with_suffix(".txt").write_text(f"{path.absolute()}\n", encoding="utf-8")
+            listed = f"{path.absolute()}\n"
+            fresh.with_suffix(".txt").write_text(listed, encoding="utf-8", errors="surrogateescape")
         made.append(Part(name, path, state.written[name]))
     if backend == "hdf5" and not split:
         for file in (output, output.with_suffix(".txt")):
-            os.replace(work.new / file.name, file)
+            work.publish(work.new / file.name, file)
     else:
-        work.publish(output)
+        work.publish(work.new, output)
     records = sum(part.records for part in made)
     return Conversion(output, records, plan.classes, dict(state.sizes), tuple(state.refused), tuple(made))
 

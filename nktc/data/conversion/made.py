@@ -10,7 +10,7 @@ import numpy as np
 
 from nktc.data.conversion.plan import Plan, Unusable
 from nktc.data.images import decode, resize
-from nktc.ir import Shape
+from nktc.ir import Shape, times
 
 JPEG = (".jpg", ".jpeg")
 
@@ -58,13 +58,16 @@ def make(plan: Plan, i: int, options: Pictures) -> Made | str:
         if decoded is None:
             return "is not an image that can be decoded"
         picture, file, suffix = decoded, source, Path(plan.names[i]).suffix.lower()
-    sized = resize(picture, options.size, options.mode, options.fill) if options.size else picture
+    try:
+        sized = resize(picture, options.size, options.mode, options.fill) if options.size else picture
+    except cv2.error:
+        return f"cannot be brought from {times(picture.shape[1:])} to {times(options.size or ())}"
     if not (options.encoded or options.encode_type):
         return Made(sized)
     as_it_is = file and sized is picture and not options.gray and _is(suffix, options.encode_type)
-    return Made(
-        sized, file if as_it_is else _encode(sized, options.encode_type or ("jpg" if suffix in JPEG else "png"))
-    )
+    kind = options.encode_type or ("jpg" if suffix in JPEG else "png")
+    kept = file if as_it_is else _encode(sized, kind)
+    return Made(sized, kept) if kept else f"is {times(sized.shape)}, which is more than a {kind} file holds"
 
 
 def _is(suffix: str, kind: str) -> bool:
@@ -80,9 +83,12 @@ def _gray(picture: np.ndarray) -> np.ndarray:
 
 
 def _encode(picture: np.ndarray, kind: str) -> bytes:
-    done, coded = cv2.imencode(f".{kind}", picture.transpose(1, 2, 0))
-    assert done, "8-bit pictures of 1 or 3 planes can be encoded"
-    return coded.tobytes()
+    """The image file; empty where a side is longer than the kind of file takes."""
+    try:
+        done, coded = cv2.imencode(f".{kind}", picture.transpose(1, 2, 0))
+    except cv2.error:
+        return b""
+    return coded.tobytes() if done else b""
 
 
 def shape_of(made: Made) -> Shape:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from nktc.data.sets.catalogue import KNOWN, KnownSet
 from nktc.data.sets.copies import Copy, Splits
 from nktc.data.sets.finding import obtain
 from nktc.data.sets.four_files import find_four, splits
-from nktc.data.sets.idx import parse_idx
+from nktc.data.sets.idx import PACKED, parse_idx
 from nktc.errors import NktcError
 from nktc.files import read_bytes
 from nktc.ir import Phase, times
@@ -52,14 +54,25 @@ def _plan_of_copy(known: KnownSet, copy: Copy, split: str) -> Plan:
 def is_idx(path: Path) -> bool:
     """Whether a file begins as an idx file of several axes, packed or not."""
     try:
-        with path.open("rb") as opened:
-            head = opened.read(4)
-        if head[:2] == b"\x1f\x8b":
-            with gzip.open(path) as opened:
-                head = opened.read(4)
-    except (OSError, EOFError):
+        head = first_bytes(path)
+    except NktcError:
         return False
     return head[:3] == b"\0\0\x08" and head[3:] > b"\1"
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first four bytes of a file, of its contents where it is packed by gzip. Raises NktcError."""
+    try:
+        with path.open("rb") as opened:
+            head = opened.read(4)
+        if head[: len(PACKED)] == PACKED:
+            with gzip.open(path) as unpacked:
+                head = unpacked.read(4)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise NktcError(f"{path} is damaged ({error})") from None
+    except OSError as error:
+        raise NktcError(f"{path} cannot be read: {error.strerror or error}") from None
+    return head
 
 
 def plan_of_idx(pictures: Path, labels: Path | None) -> Plan:
@@ -79,7 +92,7 @@ def plan_of_idx(pictures: Path, labels: Path | None) -> Plan:
 def _labels_beside(pictures: Path) -> Path:
     name = re.sub(r"idx\d", "idx1", pictures.name.replace("images", "labels"))
     names = [name, name.removesuffix(".gz"), f"{name}.gz"]
-    found = next((f for n in names if (f := pictures.with_name(n)).is_file() and f != pictures), None)
+    found = next((f for n in names if os.path.isfile(f := pictures.with_name(n)) and f != pictures), None)
     if not found:
         raise NktcError(f"{pictures}: its labels are not in {pictures.with_name(name)}", help="give --idx-labels FILE")
     return found

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nktc.data.conversion.columns import Table, classes_of
+from nktc.data.conversion.columns import check_columns, labels_of, words_of
 from nktc.data.conversion.plan import Plan
 from nktc.data.places import fingerprint
+from nktc.data.table_file import Table
 from nktc.data.trees import Tree, common_folder
 from nktc.errors import NktcError, Source, Span
 from nktc.files import read_bytes
@@ -21,32 +22,55 @@ SPLITS = ("train", "test", "val", "valid", "validation")
 
 
 def plan_of_tree(tree: Tree, split: str) -> Plan:
-    """A class a folder, in the order of their names. `split` is a folder above those. Raises NktcError."""
+    """A class a folder, in the order of their names, also where a folder is empty, as an ImageData layer has it; hidden
+    folders are none. `split` is a folder above those. Raises NktcError."""
     pictures = tree.pictures()
     if not pictures:
         raise NktcError(f"{tree.path} holds no image files")
-    root = common_folder(pictures)
-    # A tree of one class alone: its only folder is the class, not a wrapping.
-    if root and all("/" not in name[len(root) :] for name in pictures):
-        root = root[: root[:-1].rfind("/") + 1]
+    root = _root(tree, pictures)
     tops = sorted({name[len(root) :].split("/")[0] for name in pictures})
     if split:
         if split not in tops:
             raise NktcError(f'{tree.path} has no split "{split}"', help=f"its folders are {', '.join(tops)}")
         root = f"{root}{split}/"
-        pictures = [name for name in pictures if name.startswith(root)]
     elif all(top in SPLITS for top in tops):
         raise NktcError(f"{tree.path} holds the splits {', '.join(tops)}", help=f"give --split {tops[0]}")
+    pictures = [name for name in pictures if name.startswith(root) and name[len(root)] != "."]
     names = [name[len(root) :] for name in pictures]
     if loose := next((name for name in names if "/" not in name), None):
         raise NktcError(
             f"{tree.path}: {loose} lies in no class folder",
             help="put each class into a folder of its own, or give --list FILE of lines: path label",
         )
-    classes = tuple(sorted({name.split("/")[0] for name in names}))
+    if not names:
+        raise NktcError(f"{tree.path} holds no image files but in hidden folders")
+    classes = tuple(tree.folders_in(root))
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers[name.split("/")[0]] for name in names], np.int64)
-    return Plan(names, labels, lambda i: tree.read(pictures[i]), tree.stamp(pictures), classes)
+    empty = [name for i, name in enumerate(classes) if not (labels == i).any()]
+    notes = tuple(f"{tree.path}: the class folder {root}{name} holds no image files" for name in empty)
+    _check_written(tree, root, classes)
+    return Plan(names, labels, lambda i: tree.read(pictures[i]), tree.stamp(pictures), classes, notes=notes)
+
+
+def _root(tree: Tree, pictures: Sequence[str]) -> str:
+    """The folder that the class folders lie in ("a/b/"): what is wrapped around all pictures is none of a class."""
+    root = common_folder(pictures)
+    # A tree of one class alone: its only folder is the class, not a wrapping.
+    if root and all("/" not in name[len(root) :] for name in pictures):
+        root = root[: root[:-1].rfind("/") + 1]
+    # In a folder several folders beside one another are classes, empty ones too; archives carry folders of all kinds.
+    around = [root[:end] for end in range(len(root)) if end == 0 or root[end - 1] == "/"]
+    return root if tree.packed else next((one for one in around if len(tree.folders_in(one)) > 1), root)
+
+
+def _check_written(tree: Tree, root: str, classes: Sequence[str]) -> None:
+    """Raises NktcError for a name of a class that no text file can hold."""
+    for name in classes:
+        shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        if shown != name or name.splitlines() != [name]:
+            problem = f"{tree.path}: {root}{shown!a} is no name of a class, for it is no UTF-8 of one line"
+            raise NktcError(problem.replace("\\\\", "\\"), help="rename the folder")
 
 
 def plan_of_list(tree: Tree, file: Path) -> Plan:
@@ -76,13 +100,13 @@ def plan_of_list(tree: Tree, file: Path) -> Plan:
 def plan_of_paths(table: Table, image: str, label: str) -> Plan:
     """The pictures that a column names, with paths from the table's folder on, and the labels of another. Raises
     NktcError."""
-    paths, words = table.column(image), table.column(label)
+    check_columns(table, (image, label))
+    paths = words_of(table, image)
+    labels, there, classes = labels_of(table, label)
     folder = table.path.parent
-    empty = next((i for i, (path, word) in enumerate(zip(paths, words, strict=True)) if not path or not word), None)
+    empty = next((i for i, path in enumerate(paths) if not path or not there[i]), None)
     if empty is not None:
-        missing = label if paths[empty] else image
-        raise NktcError(f"{table.path}:{table.lines[empty]}: {missing} is empty")
-    labels, classes = classes_of(words)
+        raise NktcError(f"{table.at(empty)}: {label if paths[empty] else image} is empty")
     files = [folder / os.path.expanduser(path) for path in paths]
     return Plan(
         paths,
@@ -90,7 +114,7 @@ def plan_of_paths(table: Table, image: str, label: str) -> Plan:
         lambda i: files[i].read_bytes(),
         fingerprint(files),
         classes,
-        _with_line(table.path, table.lines, paths),
+        lambda i: f"{table.at(i)}: {paths[i]}",
     )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nktc.data.conversion.columns import Table, classes_of, number
+from nktc.data.conversion.columns import check_columns, labels_of, numbers_of
 from nktc.data.conversion.plan import Plan, Unusable
 from nktc.data.places import fingerprint
+from nktc.data.table_file import Table
 from nktc.errors import NktcError
 
 
@@ -27,54 +28,41 @@ class Columns:
 def plan_of_table(table: Table, columns: Columns) -> Plan:
     """A record a row: features f32[f], and a label that is a class for a target of words, else as many numbers as there
     are targets. A row that lacks a number is left out. Raises NktcError."""
-    for name in (*columns.target, *columns.exclude):
-        table.column(name)
+    check_columns(table, (*columns.target, *columns.exclude))
     features = [name for name in table.columns if name not in (*columns.target, *columns.exclude)]
     if not features:
         raise NktcError(f"{table.path} has no column left for features", help="leave out an --exclude or a --target")
-    bad = {i: f"has {count} fields, the first line {len(table.columns)}" for i, count in table.short.items()}
-    values = np.stack([_numbers(table, name, bad) for name in features], axis=1)
-    labels, classes = _targets(table, columns.target, bad)
+    values = np.stack([numbers_of(table, name, _spared(name)) for name in features], axis=1)
+    labels, there, classes = _targets(table, columns.target)
+    lacking = np.concatenate([np.isnan(values), ~there], axis=1)
+    names = (*features, *columns.target)
+    rows = values.astype(np.float32)
 
     def read(i: int) -> np.ndarray:
-        if i in bad:
-            raise Unusable(bad[i])
-        row: np.ndarray = values[i]
+        if lacking[i].any():
+            raise Unusable(f"{names[int(lacking[i].argmax())]} has no value")
+        row: np.ndarray = rows[i]
         return row
 
     return Plan(
-        [f"row{i + 1}" for i in range(len(values))],
+        [f"row{i + 1}" for i in range(table.rows)],
         labels,
         read,
         fingerprint([table.path]),
         classes,
-        lambda i: f"{table.path}:{table.lines[i]}:",
+        lambda i: f"{table.at(i)}:",
     )
 
 
-def _targets(table: Table, names: Sequence[str], bad: dict[int, str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _spared(name: str) -> str:
+    return f"mend it, or leave the column out: --exclude {name}; a single --target may be words, which are classes then"
+
+
+def _targets(table: Table, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Labels, bool[n t] of those that are there, and the names of the classes."""
     if len(names) == 1:
-        words = table.column(names[0])
-        labels, classes = classes_of(words)
-        for i, word in enumerate(words):
-            if not word:
-                bad.setdefault(i, f"{names[0]} is empty")
-        return labels, classes
-    return np.stack([_numbers(table, name, bad) for name in names], axis=1), ()
-
-
-def _numbers(table: Table, name: str, bad: dict[int, str]) -> np.ndarray:
-    """f32[n] of a column; rows without a number get into `bad`. Raises NktcError for a column of words."""
-    words = table.column(name)
-    found = [number(word) for word in words]
-    if all(value is None for value in found):
-        word = next((word for word in words if word), "")
-        holds = f'words, as "{word}"' if word else "nothing"
-        raise NktcError(
-            f"{table.path}: column {name} holds {holds}",
-            help=f"--exclude {name} leaves it out; a single --target may be words, which are classes then",
-        )
-    for i, (word, value) in enumerate(zip(words, found, strict=True)):
-        if value is None:
-            bad.setdefault(i, f'{name} is "{word}", which is no number' if word else f"{name} is empty")
-    return np.array([0.0 if value is None else value for value in found], np.float32)
+        labels, there, classes = labels_of(table, names[0])
+        return labels, there[:, None], classes
+    help = "mend it; a single --target may be words, which are classes then"
+    values = np.stack([numbers_of(table, name, help) for name in names], axis=1)
+    return np.nan_to_num(values).astype(np.float32), ~np.isnan(values), ()

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nktc.data.conversion.columns import read_table
 from nktc.data.conversion.plan import Plan
-from nktc.data.conversion.plan_arrays import is_idx, plan_of_binary, plan_of_idx, plan_of_set
+from nktc.data.conversion.plan_arrays import first_bytes, is_idx, plan_of_binary, plan_of_idx, plan_of_set
 from nktc.data.conversion.plan_pictures import plan_of_list, plan_of_paths, plan_of_tree
 from nktc.data.conversion.plan_table import Columns, plan_of_table
 from nktc.data.places import Places, is_archive
 from nktc.data.sets.catalogue import KNOWN
 from nktc.data.sets.finding import known_file
+from nktc.data.table_file import read_table
 from nktc.data.trees import Tree
-from nktc.errors import NktcError, near
+from nktc.errors import LayerError, NktcError, near
 
-TABLES = (".csv",)
+TABLES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,15 @@ class SourceOptions:
     columns: Columns = field(default_factory=Columns)
 
 
+def read_by(source: str, reading: SourceOptions) -> list[Path]:
+    """The files and folders that a conversion names to be read."""
+    return [path for path in (Path(source), reading.listing, reading.idx_labels) if path and os.path.lexists(path)]
+
+
 def plan_of(source: str, reading: SourceOptions, places: Places) -> Plan:
     """The records of a folder, an archive, a file, or a known set. Raises NktcError."""
     path = Path(source)
-    if not path.exists():
+    if not os.path.exists(path):
         if source not in KNOWN or reading.listing:
             help = near(source, KNOWN) or f"give a folder, an archive, a file, or one of {', '.join(KNOWN)}"
             raise NktcError(f"{source} is not there", help=help)
@@ -45,10 +51,11 @@ def plan_of(source: str, reading: SourceOptions, places: Places) -> Plan:
             raise NktcError(f"{source} is a text, which has no records", help=f"it lies in {path}")
     if path.suffix.lower() in TABLES:
         return _plan_of_table(path, reading.columns)
-    if path.is_file() and not is_archive(path):
+    if os.path.isfile(path) and not is_archive(path):
         if is_idx(path):
             return plan_of_idx(path, reading.idx_labels)
-        help = "give a folder, an archive, a .csv table, or an idx file"
+        first_bytes(path)  # what cannot be read or unpacked is told
+        help = "give a folder, an archive, a .csv or .parquet table, or an idx file"
         raise NktcError(f"{source} is neither a folder nor a file that can be read", help=help)
     if reading.listing:
         return plan_of_list(Tree(path), reading.listing)
@@ -56,7 +63,10 @@ def plan_of(source: str, reading: SourceOptions, places: Places) -> Plan:
 
 
 def _plan_of_table(path: Path, columns: Columns) -> Plan:
-    table = read_table(path)
+    try:
+        table = read_table(path)
+    except LayerError as error:
+        raise NktcError(error.message.removeprefix("source "), help=error.help) from None
     if columns.image and columns.label:
         return plan_of_paths(table, columns.image, columns.label)
     if columns.image or columns.label:

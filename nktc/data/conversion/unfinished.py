@@ -66,11 +66,18 @@ class Unfinished:
         fresh.write_text(text)
         os.replace(fresh, self.folder / STATE)
 
-    def publish(self, output: Path) -> None:
-        """Put what is in `new` at its place; what was there goes."""
-        if output.exists():
-            os.replace(output, self.folder / OLD)
-        os.replace(self.new, output)
+    def publish(self, fresh: Path, output: Path) -> None:
+        """Put `fresh`, which lies in the folder, at its place; what was there goes, and stays where this fails."""
+        old = self.folder / OLD / output.name
+        if os.path.lexists(output):
+            old.parent.mkdir(exist_ok=True)
+            os.replace(output, old)
+        try:
+            os.replace(fresh, output)
+        except BaseException:
+            if os.path.lexists(old):
+                os.replace(old, output)
+            raise
 
 
 @contextmanager
@@ -103,9 +110,10 @@ def unfinished(output: Path, digest: str, tell: Tell) -> Iterator[Unfinished]:
         kept = False
         raise
     finally:
-        lock.release()
+        # Before the lock is let go: another conversion might begin in the folder that is being removed.
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
 
 
 def _begin(folder: Path, output: Path, digest: str, tell: Tell) -> State:

@@ -60,30 +60,34 @@ def is_encoded(data: bytes | memoryview) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Alike:
-    """Records of one size that lie in a file: where their pixels begin i64[n], labels f32[n], [c h w] of each."""
+    """Records of one size that lie in a file: where their pixels begin i64[n], labels f32[n], [c h w] of each. Most lie
+    `step` bytes behind the one before; `breaks` are those that do not, rising."""
 
     begin: np.ndarray
     labels: np.ndarray
     shape: Shape
+    step: int
+    breaks: np.ndarray
 
-    def __getitem__(self, chosen: slice) -> Alike:
-        return Alike(self.begin[chosen], self.labels[chosen], self.shape)
+    def part(self, first: int, end: int) -> Alike:
+        """Those from `first` to before `end`."""
+        low, high = np.searchsorted(self.breaks, (first + 1, end))
+        breaks = self.breaks[low:high] - first
+        return Alike(self.begin[first:end], self.labels[first:end], self.shape, self.step, breaks)
 
     def pixels(self, file: np.ndarray) -> np.ndarray:
         """A copy of them, u8[n c h w]. Those that lie at equal distances, as records do that were written one after
         another, are copied together."""
         begin, size = self.begin, math.prod(self.shape)
         found = np.empty((len(begin), size), np.uint8)
-        steps = np.diff(begin)
-        ends = [*(np.flatnonzero(steps != steps[:1]) + 1).tolist(), len(begin)]
-        if len(ends) > 2 + len(begin) // 8 or (steps[:1] < 0).any():
+        if len(self.breaks) > len(begin) // 8 + 1 or self.step < size:
             for row, at in zip(found, begin.tolist(), strict=True):
                 row[:] = file[at : at + size]
         else:
             start = 0
-            for end in ends:
-                step = int(steps[0]) if end - start > 1 else size
-                found[start:end] = np.ndarray((end - start, size), np.uint8, file, int(begin[start]), (step, 1))
+            for end in (*self.breaks.tolist(), len(begin)):
+                view = np.ndarray((end - start, size), np.uint8, file, int(begin[start]), (self.step, 1))
+                found[start:end] = view
                 start = end
         return found.reshape(-1, *self.shape)
 
@@ -112,7 +116,9 @@ def find_alike(file: np.ndarray, begin: np.ndarray, length: np.ndarray) -> Alike
         if found is None:
             return None
         labels[alike] = found
-    return Alike(begin + head, labels, shape)
+    steps = np.diff(begin)
+    step = int(np.median(steps)) if len(steps) else count
+    return Alike(begin + head, labels, shape, step, np.flatnonzero(steps != step) + 1)
 
 
 def _layout(record: bytes) -> tuple[int, Shape, int] | None:

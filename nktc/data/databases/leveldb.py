@@ -184,7 +184,8 @@ class Database:
 
 
 def is_leveldb(path: Path) -> bool:
-    return (path / CURRENT).is_file()
+    # Unlike Path.is_file it says no, and raises nothing, of what the system does not let us see.
+    return os.path.isfile(path / CURRENT)
 
 
 _open: OrderedDict[object, Database] = OrderedDict()

@@ -8,6 +8,7 @@ of 64-bit machines. It writes nothing, needs no lock file, and may be used by se
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ BRANCH, LEAF, OVERFLOW, META = 1, 2, 4, 8  # kinds of pages
 ELSEWHERE, KINDS = 1, 7  # an entry whose value lies in pages of its own; all that an entry can be
 NOWHERE = 2**64 - 1
 DEEPEST = 64  # levels of a tree
-REMEMBERED = 64 << 20  # bytes that are read before pages are given back to the system
+REMEMBERED = 1 << 30  # bytes that are read before pages are given back to the system
 
 HOW_TO_MAKE_ONE = "nktc data convert TREE OUT.lmdb makes one from folders of images, one folder a class"
 
@@ -246,7 +247,8 @@ class Database:
 
 def is_lmdb(path: Path) -> bool:
     """Whether it is the folder of an LMDB, or its file."""
-    return (path / DATA_FILE).is_file() or (path.name == DATA_FILE and path.is_file())
+    # Unlike Path.is_file these say no, and raise nothing, of what the system does not let us see.
+    return os.path.isfile(path / DATA_FILE) or (path.name == DATA_FILE and os.path.isfile(path))
 
 
 def open_database(path: Path) -> Database:

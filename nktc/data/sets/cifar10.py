@@ -17,6 +17,7 @@ from nktc.data.sets.catalogue import KNOWN
 from nktc.data.sets.copies import Copy, Splits
 from nktc.data.trees import Tree, first_names, is_picture, members
 from nktc.errors import NktcError
+from nktc.files import read_bytes
 from nktc.ir import Phase, times
 
 SET = KNOWN["cifar10"]
@@ -40,7 +41,7 @@ def find(place: Path) -> Copy | None:
         if any(is_picture(name) and PICTURE.fullmatch(name) for name in first_names(place)):
             return Copy(str(place), fingerprint([place]), lambda: _read_pictures(place))
         return None
-    if all((place / split / SET.labels[0]).is_dir() for split in ("train", "test")):
+    if all(os.path.isdir(place / split / SET.labels[0]) for split in ("train", "test")):
         return Copy(str(place), fingerprint(_stamps(place)), lambda: _read_pictures(place))
     return None
 
@@ -52,7 +53,7 @@ def find_binary(place: Path) -> Copy | None:
             return Copy(str(place), fingerprint([place]), lambda: _read_binary(place, _packed(place)))
         return None
     for folder in (place, place / UNPACKED):
-        if all((folder / name).is_file() for name in FILES):
+        if all(os.path.isfile(folder / name) for name in FILES):
             return _binary_folder(folder)
     return None
 
@@ -65,7 +66,7 @@ def _binary_folder(folder: Path) -> Copy:
 def _stamps(tree: Path) -> list[Path]:
     """The class folders of a tree: their times change when a file comes or goes."""
     folders = [tree / split / label for split in ("train", "test") for label in SET.labels]
-    return [folder for folder in folders if folder.is_dir()]
+    return [folder for folder in folders if os.path.isdir(folder)]
 
 
 def _packed(archive: Path) -> Mapping[str, bytes]:
@@ -73,7 +74,7 @@ def _packed(archive: Path) -> Mapping[str, bytes]:
 
 
 def _unpacked(folder: Path) -> Mapping[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return {name: read_bytes(folder / name, "file") for name in FILES}
 
 
 def _read_binary(source: Path, files: Mapping[str, bytes]) -> Splits:
@@ -84,6 +85,8 @@ def _read_binary(source: Path, files: Mapping[str, bytes]) -> Splits:
             if len(files.get(name, b"")) != RECORDS * RECORD:
                 size = f"has {len(files[name])} bytes" if name in files else "is missing"
                 raise NktcError(f"{source}: {name} {size}, CIFAR-10's has {RECORDS * RECORD}")
+            if (label := max(files[name][::RECORD])) >= len(SET.labels):
+                raise NktcError(f"{source}: {name} has a label {label}, CIFAR-10's are 0 to {len(SET.labels) - 1}")
         records = np.frombuffer(b"".join(files[name] for name in names), np.uint8).reshape(-1, RECORD)
         splits[split] = Images(records[:, 1:].reshape(-1, *SET.image), records[:, 0].astype(np.int64))
     return splits
@@ -120,7 +123,11 @@ def decode_all(source: Path, names: Sequence[str], read: Callable[[str], bytes])
 
     def fill(start: int) -> int:
         for i, name in enumerate(names[start : start + chunk], start):
-            picture = decode(read(name), SET.order)
+            try:
+                data = read(name)
+            except OSError as error:
+                raise NktcError(f"{source}: {name} cannot be read: {error.strerror or error}") from None
+            picture = decode(data, SET.order)
             if picture is None:
                 raise NktcError(f"{source}: {name} is not an image that can be decoded")
             if picture.shape != SET.image:

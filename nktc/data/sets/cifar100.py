@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nktc.data.sets.catalogue import KNOWN
 from nktc.data.sets.copies import Copy, Splits
 from nktc.data.trees import first_names, members
 from nktc.errors import NktcError
+from nktc.files import read_bytes
 from nktc.ir import Phase
 
 SET = KNOWN["cifar100"]
@@ -30,7 +32,7 @@ def find(place: Path) -> Copy | None:
         return None
     for folder in (place, place / UNPACKED):
         files = [folder / name for name in FILES.values()]
-        if all(file.is_file() for file in files) and (folder.name == UNPACKED or _fit(files)):
+        if all(os.path.isfile(file) for file in files) and (folder.name == UNPACKED or _fit(files)):
             return _unpacked_copy(folder, files)
     return None
 
@@ -38,12 +40,12 @@ def find(place: Path) -> Copy | None:
 def _fit(files: list[Path]) -> bool:
     """Whether they have CIFAR-100's sizes: other things are called train.bin and test.bin too."""
     sizes = [SET.sizes[split] * RECORD for split in FILES]
-    return [file.stat().st_size for file in files] == sizes
+    return [os.path.getsize(file) for file in files] == sizes
 
 
 def _unpacked_copy(folder: Path, files: list[Path]) -> Copy:
     return Copy(
-        str(folder), fingerprint(files), lambda: _read(folder, {file.name: file.read_bytes() for file in files})
+        str(folder), fingerprint(files), lambda: _read(folder, {file.name: read_bytes(file, "file") for file in files})
     )
 
 

@@ -3,6 +3,7 @@ cache."""
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -84,7 +85,7 @@ def keep(splits: Splits, folder: Path) -> None:
 
 def kept(folder: Path) -> Copy | None:
     """The copy that nktc keeps in the folder; None where it keeps none."""
-    if not all(_file(folder, split).is_file() for split in Phase):
+    if not all(os.path.isfile(_file(folder, split)) for split in Phase):
         return None
 
     def read() -> Splits:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from nktc.data.places import DATA, Places, archives, split_root
+from nktc.data.places import DATA, Places, archives, split_root, unreadable
 from nktc.data.sets import cifar10, cifar100, digits, fashion_mnist, mnist, one_file, shapes10
 from nktc.data.sets.catalogue import KnownSet, find_any
 from nktc.data.sets.copies import Copy, kept
@@ -100,7 +101,7 @@ def _obtain(known: KnownSet, places: Places, find: Callable[[KnownSet, Places], 
         return found
     for root in places.roots:
         name, path = split_root(root)
-        if name == known.name and path.exists():
+        if name == known.name and os.path.exists(path):
             # Named for this very set: going on without it would not be what was asked.
             raise LayerError(f"{path} does not hold {known.name}", field="name", help=ways(known, places))
     if not places.download:
@@ -136,11 +137,14 @@ def downloads(known: KnownSet, places: Places) -> Path:
 
 
 def _lying_in(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
+    if os.path.isdir(folder):
         yield folder
         yield from archives(folder)
 
 
 def _looked(root: str) -> str:
     path = split_root(root)[1]
-    return f"{root}" if path.exists() else f"{root}, which is not there"
+    if not os.path.exists(path):
+        return f"{root}, which is not there"
+    why = unreadable(path)
+    return f"{root}, which cannot be read: {why}" if why else root

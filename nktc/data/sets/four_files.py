@@ -5,6 +5,7 @@ All of these sets call their files the same, so that whoever finds them looks in
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from nktc.data.sets.copies import Splits
 from nktc.data.sets.idx import parse_idx
 from nktc.data.trees import first_names, members
 from nktc.errors import NktcError
+from nktc.files import read_bytes
 from nktc.ir import Phase
 
 PREFIX = {Phase.TRAIN: "train", Phase.TEST: "t10k"}
@@ -44,7 +46,11 @@ def find_four(place: Path) -> FourFiles | None:
             return None
         return FourFiles(place, fingerprint([place]), lambda: _of_archive(place), lambda: _labels_of_archive(place))
     for folder in (place, place / "raw", place / "MNIST" / "raw", place / "FashionMNIST" / "raw"):
-        files = {plain(file.name): file for file in sorted(folder.glob("*ubyte*")) if file.is_file()}
+        try:
+            inside = sorted(name for name in os.listdir(folder) if "ubyte" in name)
+        except OSError:
+            continue
+        files = {plain(name): folder / name for name in inside if os.path.isfile(folder / name)}
         if files.keys() >= set(FILES):
             return _in_folder(folder, {name: files[name] for name in FILES})
     return None
@@ -59,8 +65,8 @@ def _in_folder(folder: Path, files: Mapping[str, Path]) -> FourFiles:
     return FourFiles(
         folder,
         fingerprint(list(files.values())),
-        lambda: {file.name: file.read_bytes() for file in files.values()},
-        files[TRAIN_LABELS].read_bytes,
+        lambda: {file.name: read_bytes(file, "file") for file in files.values()},
+        lambda: read_bytes(files[TRAIN_LABELS], "file"),
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nktc.data.places import Places
+from nktc.data.places import Places, unreadable
 from nktc.data.sets.catalogue import Download, KnownSet, find_any
 from nktc.data.sets.copies import keep
 from nktc.data.sets.finding import MADE, downloads, find_among, find_file_among, known_file, obtain
@@ -45,8 +46,10 @@ def get(name: str, places: Places, source: Path | None = None) -> Got:
 
 
 def _keep(known: KnownSet, source: Path, places: Places) -> Got:
-    if not source.exists():
+    if not os.path.exists(source):
         raise NktcError(f"{source} is not there", help="--from takes a folder, an archive or a file")
+    if why := unreadable(source):
+        raise NktcError(f"{source} cannot be read: {why}")
     alone = replace(places, roots=(f"{known.name}={source}",))
     folder = downloads(known, places)
     if known.kind == "images":
@@ -69,8 +72,8 @@ def _forms(known: KnownSet) -> str:
 def _sums(known: KnownSet, place: Path) -> Iterator[str]:
     """What each official file that lies at `place` was held against."""
     for wanted in known.downloads:
-        file = place / wanted.file if place.is_dir() else place
-        if file.is_file() and file.name == wanted.file:
+        file = place / wanted.file if os.path.isdir(place) else place
+        if os.path.isfile(file) and file.name == wanted.file:
             yield _sum(file, wanted)
 
 

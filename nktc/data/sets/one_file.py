@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class FileCopy:
         if not is_archive(self.place):
             return self.place
         target = cache / "sets" / f"{known.name}-{fingerprint([self.place])}" / _wanted(known).file
-        if not (target.is_file() and is_it(target.read_bytes(), known)):
+        if not (os.path.isfile(target) and is_it(target.read_bytes(), known)):
             write_bytes(target, self.contents(known))
         return target
 
@@ -48,8 +49,8 @@ def find(known: KnownSet, place: Path) -> FileCopy | None:
     if is_archive(place):
         data = _in_archive(place, name) if any(_plain(member) == name for member in first_names(place)) else None
         return FileCopy(place) if data is not None and is_it(data, known) else None
-    file = place / name if place.is_dir() else place
-    if not file.is_file() or file.stat().st_size != _wanted(known).size:
+    file = place / name if os.path.isdir(place) else place
+    if not os.path.isfile(file) or os.path.getsize(file) != _wanted(known).size:
         return None
     return FileCopy(file) if is_it(read_bytes(file, "file"), known) else None
 

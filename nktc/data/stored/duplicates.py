@@ -24,6 +24,13 @@ class Prints:
     labels: np.ndarray
     there: np.ndarray
 
+    def lacking(self) -> list[str]:
+        """What could not be compared, in words."""
+        records, others = int((~self.there).sum()), len(self.stored.faults)
+        lines = [f"{records} {'record' if records == 1 else 'records'} of {self.name}"] if records else []
+        names = "line or file" if others == 1 else "lines or files"
+        return [*lines, *([f"{others} {names} of {self.name}"] if others else [])]
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,40 +10,85 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nktc.data.conversion.columns import number, read_table
-from nktc.data.conversion.plan import Plan
-from nktc.data.conversion.plan_pictures import plan_of_list, plan_of_tree
 from nktc.data.database import read_labels
 from nktc.data.databases.backends import backend_of, open_database, read_places
 from nktc.data.databases.datum import BadDatum, is_encoded, parse
-from nktc.data.images import ANY, decode
-from nktc.data.places import Places, is_archive
-from nktc.data.sets.catalogue import KNOWN, KnownSet, known_names
+from nktc.data.hdf5 import HARM
+from nktc.data.images import ANY
+from nktc.data.lists import read_list
+from nktc.data.places import Places
+from nktc.data.sets.catalogue import KNOWN, KnownSet
 from nktc.data.sets.finding import MADE, lies
-from nktc.data.trees import Tree
-from nktc.errors import NktcError, near
+from nktc.data.stored.stored import Stored, Subject
+from nktc.data.stored.stored_sources import holds_what_can_be_read, is_there, subjects_of
+from nktc.data.table_file import Table, read_table
+from nktc.data.trees import Tree, common_folder
+from nktc.errors import LayerError, NktcError
+from nktc.files import find_file
 from nktc.ir import Phase, Shape, times
 
 SAMPLE = 1000  # records that are looked into, spread evenly
 SHOWN = 10  # classes, labels or sizes that are named
+KINDS = {"class folders": "images in class folders"}
 
 Line = tuple[str, str]
 
 
 def info(what: str, places: Places) -> list[Line]:
-    """Of a known set, a database, an HDF5 file, a table, a list, or a folder or archive of images. Raises NktcError."""
-    if what in KNOWN:
+    """Of a known set, a database, an HDF5 file, a table, a list, or a folder or archive of images or of parts. Raises
+    NktcError."""
+    if what in KNOWN and not is_there(what):
         return _of_set(KNOWN[what], places)
+    found = subjects_of(what, "", places)
+    if len(found) == 1:
+        return _of_one(found[0].name, found[0], places)
+    counts = [(Path(one.name).stem, _records(one.open(ANY))) for one in found]
+    first = _of_one(found[0].name, found[0], places)
+    return [*first[:1], *counts, ("the first", found[0].name), *first[1:]]
+
+
+def _of_one(what: str, subject: Subject, places: Places) -> list[Line]:
     path = Path(what)
-    if not path.exists():
-        raise NktcError(f"{what} is not there", help=near(what, KNOWN) or known_names())
-    if backend_of(path):
-        return _of_database(path)
-    if path.is_dir() or is_archive(path):
-        return _of_tree(path)
-    if path.suffix.lower() == ".csv":
-        return _of_table(path)
-    return _of_hdf5(path) if h5py.is_hdf5(path) else _of_list(path)
+    match subject.kind:
+        case "LMDB" | "LEVELDB":
+            return _of_database(path)
+        case "table":
+            return _of_table(path)
+        case "HDF5":
+            return _of_hdf5(path)
+        case "list of HDF5 files":
+            return _of_hdf5_list(path)
+    try:
+        stored = subject.open(ANY)
+    except NktcError as error:
+        if not error.help.startswith("give --split"):
+            raise
+        return _of_splits(what, places)
+    return [_kind(subject), ("images", str(len(stored))), *_of_pictures(stored), *_of_bytes(path, subject)]
+
+
+def _kind(subject: Subject) -> Line:
+    return "kind", KINDS.get(subject.kind, subject.kind)
+
+
+def _of_splits(what: str, places: Places) -> list[Line]:
+    """Of an archive or a folder that has to be read split by split."""
+    pictures = Tree(Path(what)).pictures()
+    root = common_folder(pictures)
+    names = sorted({name[len(root) :].split("/")[0] for name in pictures}) or [phase.name.lower() for phase in Phase]
+    subjects = {name: one for name in names for one in subjects_of(what, name, places)}
+    parts = {name: one.open(ANY) for name, one in subjects.items()}
+    counts = [(name, _records(stored)) for name, stored in parts.items()]
+    kind, told = _kind(subjects[names[0]]), _of_pictures(parts[names[0]])
+    return [kind, *counts, ("the first", names[0]), *told, *_of_bytes(Path(what), subjects[names[0]])]
+
+
+def _records(stored: Stored) -> str:
+    return f"{len(stored)} {'record' if len(stored) == 1 else 'records'}"
+
+
+def _of_bytes(path: Path, subject: Subject) -> list[Line]:
+    return [] if subject.kind == "list of images" else [("bytes", str(_bytes(path)))]
 
 
 def _of_set(known: KnownSet, places: Places) -> list[Line]:
@@ -91,80 +137,45 @@ def _of_database(path: Path) -> list[Line]:
     return [*lines, *_sampled(len(chosen), database.records), ("bytes", str(_bytes(path)))]
 
 
-def _of_tree(path: Path) -> list[Line]:
-    tree = Tree(path)
-    tops = sorted({name.split("/")[0] for name in tree.pictures()})
-    try:
-        plan = plan_of_tree(tree, "")
-    except NktcError as error:
-        if not error.help.startswith("give --split"):
-            raise
-        plans = {name: plan_of_tree(tree, name) for name in tops}
-        splits = [(name, f"{len(plan)} images") for name, plan in plans.items()]
-        plan = next(iter(plans.values()))
-        return [("kind", "images in class folders"), *splits, *_of_pictures(plan), ("bytes", str(_bytes(path)))]
-    kind = ("kind", "images in class folders")
-    return [kind, ("images", str(len(plan))), *_of_pictures(plan), ("bytes", str(_bytes(path)))]
+def _of_hdf5_list(path: Path) -> list[Line]:
+    names = [line.text for line in read_list(str(path.absolute()), Path())]
+    first = find_file(names[0], path.parent)
+    lines = [("kind", "list of HDF5 files"), ("files", str(len(names))), ("first", str(first))]
+    return [*lines, *_of_hdf5(first)[1:]]
 
 
-def _of_list(path: Path) -> list[Line]:
-    """A list of HDF5 files, or of images that lie beside it."""
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        names = []
-    for file in (path.parent / names[0], Path(names[0])) if names else ():
-        if file.is_file() and h5py.is_hdf5(file):
-            return [
-                ("kind", "list of HDF5 files"),
-                ("files", str(len(names))),
-                ("first", str(file)),
-                *_of_hdf5(file)[1:],
-            ]
-    if not names or not names[0].rpartition(" ")[2].lstrip("-").isdigit():
-        help = "a list has lines of a path and a number, or of HDF5 files"
-        raise NktcError(f"{path} is no data that nktc knows", help=help)
-    plan = plan_of_list(Tree(path.parent), path)
-    return [("kind", "list of images"), ("images", str(len(plan))), *_of_pictures(plan)]
-
-
-def _of_pictures(plan: Plan) -> list[Line]:
-    chosen = _spread(len(plan), SAMPLE // 10)
-    sizes: Counter[Shape] = Counter()
-    bad = []
-    for i in chosen.tolist():
-        try:
-            data = plan.read(i)
-            picture = decode(data, ANY) if isinstance(data, bytes) else data
-        except (OSError, KeyError):
-            bad.append(f"{plan.name(i)} cannot be read")
-            continue
-        if picture is None:
-            bad.append(f"{plan.name(i)} is not an image that can be decoded")
-        else:
-            sizes[tuple(picture.shape)] += 1
+def _of_pictures(stored: Stored) -> list[Line]:
+    chosen = _spread(len(stored), SAMPLE // 10)
+    items = stored.look(chosen)
+    sizes = Counter(tuple(item.values.shape) for item in items if item.values is not None)
+    bad = [*stored.faults, *(fault for item in items for fault in item.faults)]
     found = _counted((times(size), n) for size, n in sizes.most_common())
-    lines = [("sizes", found), *_sampled(len(chosen), len(plan), "sizes are ")]
-    return [*lines, *_of_labels(plan.labels.tolist(), plan.classes), *(("damaged", text) for text in bad[:SHOWN])]
+    lines = [("sizes", found), *_sampled(len(chosen), len(stored), "sizes are ")]
+    labels = stored.labels(np.arange(len(stored)))
+    return [*lines, *_of_labels(labels.tolist(), stored.classes), *(("damaged", str(one)) for one in bad[:SHOWN])]
 
 
 def _of_table(path: Path) -> list[Line]:
     table = read_table(path)
-    lines = [("kind", "table"), ("rows", str(len(table.lines)))]
-    for name, words in table.columns.items():
-        numbers = [value for value in map(number, words) if value is not None]
-        empty = sum(not word for word in words)
-        if len(numbers) + empty == len(words) and numbers:
-            text = f"{min(numbers):g} to {max(numbers):g}"
-        else:
-            text = _named(*_distinct(words))
-        lines.append((name, text + (f", {empty} empty" if empty else "")))
+    lines = [("kind", "table"), ("rows", str(table.rows))]
+    lines += [(name, _of_column(table, name)) for name in table.columns]
     return [*lines, ("bytes", str(_bytes(path)))]
 
 
-def _distinct(words: Sequence[str]) -> tuple[list[str], int]:
-    found = Counter(word for word in words if word)
-    return [word for word, _ in found.most_common(SHOWN)], len(found)
+def _of_column(table: Table, name: str) -> str:
+    try:
+        values = table.numbers(name)
+    except LayerError:
+        if not holds_what_can_be_read(table, name):
+            return str(table.columns[name].type)
+        words, which = table.words(name)
+        there = which[which >= 0]
+        order = np.argsort(-np.bincount(there, minlength=len(words)), kind="stable")
+        empty, text = len(which) - len(there), _named([words[i] for i in order], len(words))
+    else:
+        there = values[np.isfinite(values)]
+        empty, text = len(values) - len(there), _range(there) if there.size else "no values"
+    return text + (f", {empty} empty" if empty else "")
 
 
 def _of_hdf5(path: Path) -> list[Line]:
@@ -177,9 +188,14 @@ def _of_hdf5(path: Path) -> list[Line]:
             label = file.get("label")
             if isinstance(label, h5py.Dataset) and label.ndim == 1 and label.dtype.kind in "fiu" and len(label):
                 values = label[:]
-                whole = (values == np.trunc(values)).all()
-                lines += _of_labels(values.tolist(), ()) if whole else [("labels", _range(values))]
-    except (OSError, RuntimeError) as error:
+                finite = values[np.isfinite(values)]
+                if (finite == np.trunc(finite)).all():
+                    lines += _of_labels(finite.tolist(), ())
+                else:
+                    lines += [("labels", _range(finite))]
+                if len(finite) < len(values):
+                    lines += [("damaged", f"{len(values) - len(finite)} labels are NaN or infinite")]
+    except HARM as error:
         raise NktcError(f"{path} cannot be read ({str(error).partition(chr(10))[0]})") from None
     return [*lines, ("bytes", str(_bytes(path)))]
 
@@ -224,5 +240,5 @@ def _sampled(looked: int, count: int, what: str = "") -> list[Line]:
 
 
 def _bytes(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names] or [str(path)]
+    return sum(os.path.getsize(file) for file in files if os.path.isfile(file))

@@ -22,11 +22,13 @@ MOST = 100  # pictures of a sheet, unless more are asked for
 SAMPLE = 64  # records of data itself
 ROWS = 10  # of what has no pictures
 COLUMNS = 12
+NO_PICTURES = "its records are no pictures"
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Lines that tell of records, and those that are pictures; `how` they became such, in words."""
+    """Lines that tell of records, and those that are pictures; `how` they became such, or why there is none, in
+    words."""
 
     lines: list[str]
     cells: list[Cell] = field(default_factory=list)
@@ -49,11 +51,11 @@ def show_batch(layer: Layer, phase: Phase, opening: Opening, k: int, count: int 
         lines.append(f"stand-in: {stream.stand_in} in place of what was asked for: {stream.missing}")
     classes = stream.feed.labels
     if x.ndim != 4 or x.shape[1] not in (1, 3, 4) or min(x.shape[2:]) < 2:
-        return Shown([*lines, *_rows(x[:ROWS], label)])
+        return Shown([*lines, *_rows(x[:ROWS], label)], how=NO_PICTURES)
     shown = count or MOST
     p = preprocessing_of_batch(layer, stream, opening)
     pictures, how = undone(x[:shown], p, phase)
-    said = captions(label, len(x), classes)
+    said = captions(label, len(x), classes)[:shown]
     cells = cells_of(pictures, p.order if p else "BGR", said)
     if isinstance(layer, AnnotatedData) and label is not None and label.shape[1:2] == (1,) and label.shape[-1:] == (8,):
         boxes = boxes_of(label, len(x), classes)
@@ -87,7 +89,7 @@ def show_stored(subject: Subject, k: int, count: int | None) -> Shown:
     if not len(stored):
         raise NktcError(f"{subject.name} has no records", help=f"nktc data verify {subject.name} tells more")
     if isinstance(stored, StoredTable):
-        return Shown([f"records: {len(stored)}", *_table(stored.table)])
+        return Shown([f"records: {len(stored)}", *_table(stored.table)], how=NO_PICTURES)
     total = len(stored)
     chosen = np.unique((np.arange(min(count or SAMPLE, total)) * total // min(count or SAMPLE, total) + k) % total)
     items = stored.look(chosen)
@@ -95,19 +97,32 @@ def show_stored(subject: Subject, k: int, count: int | None) -> Shown:
     bad = [fault for item in items if item.values is None for fault in item.faults]
     lines = [f"bad: {fault}" for fault in bad]
     if not good:
-        return Shown([f"records: {total}", *lines])
+        return Shown([f"records: {total}", *lines], how="none of the records that were looked at can be had")
     values = [item.values for item in good if item.values is not None]
-    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-    mean = float(np.mean([v.mean(dtype=np.float64) for v in values]))
     sizes = ", ".join(dict.fromkeys(times(v.shape) for v in values))
-    lines = [
-        f"records: {total}, sizes of those looked at: {sizes}",
-        f"values: {low:g} to {high:g}, mean {mean:g}",
-        *lines,
-    ]
-    if values[0].ndim != 3 or values[0].shape[0] not in (1, 3, 4):
-        return Shown([*lines, *_rows(np.stack([v for v in values if v.shape == values[0].shape][:ROWS]), None)])
-    return Shown(lines, [_cell(stored, item) for item in good])
+    lines = [f"records: {total}, sizes of those looked at: {sizes}", *_spread(values), *lines]
+    if pictures := [item for item in good if _is_picture(item)]:
+        return Shown(lines, [_cell(stored, item) for item in pictures])
+    rows = np.stack([v for v in values if v.shape == values[0].shape][:ROWS])
+    return Shown([*lines, *_rows(rows, None)], how=NO_PICTURES)
+
+
+def _spread(values: list[np.ndarray]) -> list[str]:
+    """Range and mean of what is a number, and how many are none."""
+    finite = [v[np.isfinite(v)] for v in values]
+    there = [v for v in finite if v.size]
+    lacking = sum(v.size for v in values) - sum(v.size for v in finite)
+    lines = [f"{lacking} values are NaN or infinite"] if lacking else []
+    if not there:
+        return ["values: none", *lines]
+    low, high = min(float(v.min()) for v in there), max(float(v.max()) for v in there)
+    mean = sum(float(v.sum(dtype=np.float64)) for v in there) / sum(v.size for v in there)
+    return [f"values: {low:g} to {high:g}, mean {mean:g}", *lines]
+
+
+def _is_picture(item: Item) -> bool:
+    values = item.values
+    return values is not None and values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.size > 0
 
 
 def _cell(stored: Stored, item: Item) -> Cell:
@@ -125,7 +140,7 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 def _rows(x: np.ndarray, label: np.ndarray | None) -> list[str]:
     """The first records of what has no pictures, a line each."""
     lines = []
-    for i, row in enumerate(x.reshape(len(x), -1)):
+    for i, row in enumerate(x.reshape(len(x), -1) if x.size else []):
         numbers = " ".join(f"{value:.4g}" for value in row[:COLUMNS].tolist())
         target = ""
         if label is not None and len(label) > i:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -88,19 +88,22 @@ class Stored(ABC):
 class Subject:
     """Records that can be looked at. `name` is what the user calls them, `kind` what they are; `open` opens them, with
     pictures in the order BGR where it is given and as they are read else, and raises NktcErrors. `fed` tells the shape
-    that becomes of a record's, None where nothing does; it raises LayerErrors."""
+    that becomes of a record's, None where nothing does; it raises LayerErrors. Of two with the same `name` and an equal
+    `look` the reports are the same."""
 
     name: str
     kind: str
     open: Callable[[str], Stored]
     fed: Callable[[Shape], Shape] | None = None
+    look: Hashable = ()
 
 
 class StoredPart(Stored):
     """The records at some places of others."""
 
     def __init__(self, whole: Stored, places: np.ndarray) -> None:
-        self.classes, self.faults, self.regression = whole.classes, whole.faults, whole.regression
+        self.classes, self.faults = whole.classes, whole.faults
+        self.regression, self.background = whole.regression, whole.background
         self._whole, self._places = whole, places
 
     def __len__(self) -> int:
@@ -184,4 +187,4 @@ def not_numbers(values: np.ndarray, record: int, called: str) -> tuple[Fault, ..
 
 def named(label: float, classes: Sequence[str]) -> str:
     """The name of a class where it has one, its number else."""
-    return classes[int(label)] if label == int(label) and 0 <= label < len(classes) else f"{label:g}"
+    return classes[int(label)] if label.is_integer() and 0 <= label < len(classes) else f"{label:g}"

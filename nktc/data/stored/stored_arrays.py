@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def file_of(path: Path, blobs: Sequence[str] = ()) -> File | Fault:
     """An HDF5 file as an HDF5Data layer with these tops reads it: the first is the data, the last of others its label.
     Without tops data and label are datasets of these names, or the largest and another with as many rows."""
     called = str(path)
-    if not path.exists():
+    if not os.path.exists(path):
         return Fault(NOT_THERE, "the file does not exist", None, called)
     try:
         with h5py.File(path) as file:

@@ -87,8 +87,8 @@ def read_file(path: Path) -> bytes | tuple[str, str]:
 class StoredPlan(Stored):
     """What a conversion would convert: archives, idx files, CIFAR's binary files. Blue comes first."""
 
-    def __init__(self, plan: Plan, order: str, regression: bool = False) -> None:
-        self.classes, self.regression = plan.classes, regression
+    def __init__(self, plan: Plan, order: str) -> None:
+        self.classes = plan.classes
         self._plan, self._order = plan, order
 
     def __len__(self) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 
 from nktc.data.database import decoding, open_source, read_labels
@@ -30,6 +33,8 @@ from nktc.layers import AnnotatedData, Data, Dataset, HDF5Data, ImageData, Memor
 
 def subject_of(layer: Layer, places: Places, folder: Path, part: bool = True) -> Subject:
     """What a layer that reads something reads, of it the layer's part alone unless told otherwise."""
+    if isinstance(layer, TableData) and not part:
+        layer = replace(layer, part=None)  # it is read in parts, as its numbers are brought to a scale by one of them
 
     def opened(order: str) -> Stored:
         try:
@@ -39,7 +44,7 @@ def subject_of(layer: Layer, places: Places, folder: Path, part: bool = True) ->
             raise LayerError(f"its source cannot be read: {error.strerror}", field="source") from None
         return stored if chosen is None else StoredPart(stored, chosen)
 
-    return Subject(source_name(layer), type(layer).__name__, opened, lambda shape: _fed(layer, shape))
+    return Subject(source_name(layer), type(layer).__name__, opened, lambda shape: _fed(layer, shape), _look_of(layer))
 
 
 def source_name(layer: Layer) -> str:
@@ -58,6 +63,28 @@ def part_of(layer: Layer) -> Part | None:
     """The part of its source that a layer reads."""
     layer = layer.data if isinstance(layer, AnnotatedData) else layer
     return layer.part if isinstance(layer, Data | Dataset | ImageData | TableData) else None
+
+
+def _look_of(layer: Layer) -> Hashable:
+    """What a look at every record of a layer's source depends on, besides that source and the layer's part."""
+    cut: Hashable = ()
+    if isinstance(layer, Data | Dataset | ImageData | MemoryData | WindowData):
+        t = layer.transform
+        cut = (t.crop, t.resize, t.order, t.force_gray, _cuts_any(t, layer.phase))
+    match layer:
+        case AnnotatedData():
+            return layer.label_map, _look_of(layer.data)
+        case Data():
+            return layer.backend, decoding(layer), cut
+        case ImageData():
+            return layer.root_folder, layer.color, layer.resize, cut
+        case WindowData():
+            return layer.root_folder, cut
+        case HDF5Data():
+            return layer.blobs
+        case TableData():
+            return layer.targets, layer.features, layer.excluded, layer.classes, layer.missing
+    return cut
 
 
 def _of_layer(layer: Layer, places: Places, folder: Path, order: str) -> Stored:
@@ -112,7 +139,7 @@ def set_of(name: str, split: Phase, places: Places) -> StoredArrays:
 def images_of(source: str, folder: Path, order: str, root: str = "") -> StoredImages:
     """The images of a list, or of class folders. Raises LayerError."""
     path = find_file(source, folder)
-    if path.is_dir():
+    if os.path.isdir(path):
         entries, classes = read_folder(path)
         return StoredImages(entries, folder, order, classes)
     listed, faults = entries_of(read_list(source, folder), root)

@@ -122,7 +122,7 @@ def test_rows_become_records_of_floats(tmp_path: Path) -> None:
 def test_rows_without_a_number_are_left_out_and_named(tmp_path: Path) -> None:
     table = written(tmp_path, "x,t\n1,0\n,1\n3,1\n")
     made = convert(str(table), tmp_path / "o.h5", reading=SourceOptions(columns=Columns(("t",))), places=PLACES)
-    assert (made.records, made.refused) == (2, ((f"{table}:3:", "x is empty"),))
+    assert (made.records, made.refused) == (2, ((f"{table}:3:", "x has no value"),))
 
 
 def test_a_table_can_name_pictures(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import numpy as np
 import pytest
 
@@ -39,6 +42,43 @@ def test_the_parts_follow_from_the_seed() -> None:
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
         assert first[name].tolist() != other[name].tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_of_one_record_each_do_not_go_by_their_order(seed: int) -> None:
+    # Prices: were ties given to the lowest, val would have the cheapest.
+    prices = np.random.RandomState(seed).permutation(5000)
+    parts = deal(prices, 0.1, 0.2, seed)
+    assert [len(part) for part in parts.values()] == [3500, 500, 1000]
+    for records in parts.values():
+        error = prices.std() / np.sqrt(len(records))
+        assert abs(prices[records].mean() - prices.mean()) < 3.5 * error
+
+
+def test_which_class_is_rounded_up_is_drawn_by_the_seed() -> None:
+    counts = np.zeros(10)
+    for seed in range(200):
+        counts[deal(np.repeat(np.arange(10), 5), 0.1, 0, seed)["val"] // 5] += 1
+    assert (np.abs(counts - 100) < 35).all()  # 5 of 10 each time; a deviation is 7
+
+
+def test_more_classes_take_no_more_calls() -> None:
+    def calls(classes: int) -> int:
+        found = 0
+
+        def count(frame: FrameType, event: str, arg: object) -> None:
+            nonlocal found
+            found += event in ("call", "c_call")
+
+        labels = np.arange(classes)
+        sys.setprofile(count)
+        try:
+            deal(labels, 0.2, 0.1, 0)
+        finally:
+            sys.setprofile(None)
+        return found
+
+    assert calls(4000) == calls(400)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -185,3 +186,38 @@ def test_what_is_refused_leaves_nothing_behind(tree: Path) -> None:
         run(tree, "db", Options(check_size=True))
     assert refused.value.message == "b/15.png is 3x5x5, a/00.png is 3x6x5: sizes differ"
     assert sorted(path.name for path in tree.parent.iterdir()) == before
+
+
+def test_what_was_there_comes_back_where_the_new_cannot_take_its_place(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tree, "db", Options())
+    before = contents(tree.parent / "db")
+    replace = os.replace
+
+    def failing(source: object, target: object) -> None:
+        if Path(str(source)).name == "new":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace(source, target)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(NktcError, match="cannot write"):
+        convert(str(tree), tree.parent / "db", Options(shuffle=True), places=PLACES, force=True)
+    assert contents(tree.parent / "db") == before
+    monkeypatch.undo()
+    done = convert(str(tree), tree.parent / "db", Options(shuffle=True), places=PLACES, force=True)
+    assert contents(done.output) != before
+    assert not (tree.parent / ".db.part").exists()
+
+
+def test_the_lock_is_held_until_the_folder_is_gone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, there = FileLock.release, []
+
+    def releasing(lock: FileLock, force: bool = False) -> None:
+        if Path(lock.lock_file).name == "lock" and not force:
+            there.append(Path(lock.lock_file).parent.exists())
+        release(lock, force)
+
+    monkeypatch.setattr(FileLock, "release", releasing)
+    run(tree, "db", Options())
+    assert there == [False]

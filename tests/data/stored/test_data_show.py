@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from damage import NOWHERE, picture
 
-from nktc.data import Box, Opening, describe_labels, open_stream, show_batch, show_stored, subject_of, subjects_of
+from nktc.data import (
+    Box,
+    Opening,
+    Places,
+    describe_labels,
+    open_stream,
+    show_batch,
+    show_stored,
+    subject_of,
+    subjects_of,
+)
 from nktc.data.databases.datum import pack
 from nktc.data.databases.lmdb import write_database
 from nktc.data.mean import write_mean
@@ -120,3 +131,34 @@ def test_a_table_is_rows_of_text(tmp_path: Path) -> None:
     shown = show_stored(subject, 0, None)
     assert shown.lines == ["records: 2", "  size  town", "   1.5   Ulm", "     2      "]
     assert not shown.cells
+
+
+def test_so_many_pictures_are_shown_as_are_asked_for(tmp_path: Path) -> None:
+    layer = Dataset("digits", 10, Phase.TRAIN)
+    opening = Opening(Places((), tmp_path / "cache", download=False), tmp_path)
+    for count, expected in ((4, 4), (10, 10), (25, 10), (None, 10)):
+        shown = show_batch(layer, Phase.TRAIN, opening, 0, count)
+        assert len(shown.cells) == expected
+    assert show_batch(layer, Phase.TRAIN, opening, 0, 4).how.startswith("the first 4 of 10")
+
+
+def test_labels_and_values_that_are_no_numbers_are_shown_as_such(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        data = np.arange(3 * 3 * 4 * 4, dtype=np.float32).reshape(3, 3, 4, 4)
+        data[0, 0, 0, 0] = np.nan
+        file["data"], file["label"] = data, np.array([1, np.nan, np.inf], np.float32)
+    (subject,) = subjects_of(str(tmp_path / "rows.h5"), "", NOWHERE)
+    shown = show_stored(subject, 0, None)
+    assert [cell.caption for cell in shown.cells] == [("1",), ("nan",), ("inf",)]
+    assert shown.lines[1:] == ["values: 1 to 143, mean 72", "1 values are NaN or infinite"]
+
+
+def test_records_without_values_are_told(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((3, 0)), np.arange(3)
+    (subject,) = subjects_of(str(tmp_path / "rows.h5"), "", NOWHERE)
+    shown = show_stored(subject, 0, None)
+    assert (shown.lines, shown.how) == (
+        ["records: 3, sizes of those looked at: 0", "values: none"],
+        "its records are no pictures",
+    )

@@ -17,8 +17,11 @@ from small_leveldb import write_records
 from nktc.data import Report, subject_of, subjects_of, verify
 from nktc.data.databases.datum import pack, pack_encoded
 from nktc.data.databases.lmdb import write_database
+from nktc.data.stored.stored import Stored, StoredPart
+from nktc.data.stored.stored_arrays import StoredArrays
+from nktc.errors import NktcError
 from nktc.ir import Layer, Phase, Transform
-from nktc.layers import AnnotatedData, Data, HDF5Data, ImageData
+from nktc.layers import AnnotatedData, Data, HDF5Data, ImageData, Part, TableData
 from nktc.schema import AnnotatedDatum, Datum
 
 
@@ -234,3 +237,84 @@ def test_whole_files_of_every_kind_are_well(tmp_path: Path) -> None:
         found = of_layer(layer, Path(whole(name)[0].name))
         assert (name, found.ok, found.records) == (name, True, COUNT)
     assert cv2.imread(str(Path(whole("JPEG")[0].name) / "0.jpg")) is not None
+
+
+def test_of_a_table_that_is_read_in_parts_all_rows_are_looked_at_where_no_part_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,t\n" + "".join(f"{i},{i}\n" for i in range(30)))
+    layer = TableData("t.csv", 2, ("t",), part=Part("TEST", 0.1, 0.2))
+    assert of_layer(layer, tmp_path).records == 6
+    assert verify(subject_of(layer, NOWHERE, tmp_path, part=False)).records == 30
+
+
+def test_layers_look_alike_where_only_their_batches_order_and_part_differ(tmp_path: Path) -> None:
+    def look(layer: Layer) -> object:
+        return subject_of(layer, NOWHERE, tmp_path).look
+
+    one = Data("db", 2, "LMDB", Transform(crop=5, mirror=True), Phase.TRAIN, shuffle=True, part=Part("TRAIN", 0.1, 0))
+    assert look(one) == look(Data("db", 8, "LMDB", Transform(crop=5)))
+    assert look(one) != look(Data("db", 2, "LMDB", Transform(crop=6)))
+    assert look(one) != look(Data("db", 2, "LMDB", Transform(crop=5, force_gray=True)))
+    assert look(ImageData("l", 1)) != look(ImageData("l", 1, resize=(5, 5)))
+
+
+@pytest.mark.parametrize("what", ["db", "t.csv", "list.txt", "rows.h5", "classes"])
+def test_a_split_of_what_has_none_is_refused(what: str, tmp_path: Path) -> None:
+    lmdb(tmp_path, [raw(0)])
+    (tmp_path / "t.csv").write_text("x\n1\n")
+    (tmp_path / "list.txt").write_text("a.png 1\n")
+    (tmp_path / "classes" / "cat").mkdir(parents=True)
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["data"] = np.zeros((2, 2))
+    with pytest.raises(NktcError, match='has no split "test"'):
+        subjects_of(str(tmp_path / what), "test", NOWHERE)
+    assert subjects_of(str(tmp_path / what), "", NOWHERE)
+
+
+def test_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        write_database(tmp_path / name, [(b"0", raw(0))])
+    with pytest.raises(NktcError) as refused:
+        subjects_of(str(tmp_path), "nope", NOWHERE)
+    assert str(refused.value) == f'error: {tmp_path} has no split "nope"\nhelp: its parts are train, val'
+
+
+def refuse(*args: object, **named: object) -> None:
+    raise PermissionError(13, "Permission denied", "x")
+
+
+def test_what_the_system_does_not_let_us_see_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lmdb(tmp_path, [raw(0)])
+    with monkeypatch.context() as patch:
+        patch.setattr("os.stat", refuse)
+        with pytest.raises(NktcError, match="cannot be read: Permission denied"):
+            subjects_of(str(tmp_path / "db"), "", NOWHERE)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda path, mode: False)
+        with pytest.raises(NktcError, match="cannot be read: Permission denied"):
+            subjects_of(str(tmp_path / "db"), "", NOWHERE)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.scandir", refuse)
+        with pytest.raises(NktcError, match="x cannot be read: Permission denied"):
+            subjects_of(str(tmp_path), "", NOWHERE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refuse)  # what a folder that may not be entered answers
+        assert [one.kind for one in subjects_of(str(tmp_path / "db"), "", NOWHERE)] == ["LMDB"]
+
+
+def test_what_cannot_be_read_when_it_is_opened_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lmdb(tmp_path, [raw(0)])
+    (subject,) = subjects_of(str(tmp_path / "db"), "", NOWHERE)
+    monkeypatch.setattr("nktc.data.stored.stored_sources.open_database", refuse)
+    with pytest.raises(NktcError, match="x cannot be read: Permission denied"):
+        subject.open("")
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_refused() -> None:
+    with pytest.raises(NktcError, match="/dev/zero is neither a file nor a folder"):
+        subjects_of("/dev/zero", "", NOWHERE)
+
+
+def test_a_part_has_the_background_of_the_whole() -> None:
+    whole: Stored = StoredArrays(np.zeros((4, 1)), np.zeros(4))
+    whole.background = True
+    assert StoredPart(whole, np.arange(2)).background

@@ -307,3 +307,38 @@ def test_settings_that_do_not_fit_the_records_are_refused() -> None:
     assert cropped((3, 5, 40), wanders, Phase.TRAIN) == (3, 20, 20)
     with pytest.raises(LayerError, match="crop 20x20 is larger than its image 5x40"):
         cropped((3, 5, 40), wanders, Phase.TEST)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Transform(crop=7, mirror=True),
+        Transform(rotation=20, fill=9, crop=7),
+        Transform(crop=9, mirror=True, random_resized_crop=RandomResizedCrop((0.2, 1), (0.75, 1.3))),
+        Transform(color_jitter=ColorJitter(0.3, 0.3, 0.3, 20)),
+        Transform(cutout=5, random_erasing=RandomErasing(0.5, (0.1, 0.3), (0.5, 2)), std_values=(3.0,)),
+    ],
+)
+def test_a_gpu_cuts_the_same_bytes_and_leaves_them_there(pixels: np.ndarray, settings: Transform) -> None:
+    counters, gpu = np.arange(40), torch.device("cuda", 0)
+    here = Pipeline(settings, Phase.TRAIN, SHAPE, seed=3)
+    there = Pipeline(settings, Phase.TRAIN, SHAPE, seed=3, device=gpu)
+    given = torch.from_numpy(pixels)
+    cut = there.cut(given.to(gpu), counters)
+    assert cut.device == gpu
+    assert torch.equal(here.cut(given, counters), cut.cpu())
+    torch.testing.assert_close(here(given, counters), there(given.to(gpu), counters).cpu(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("settings", [Transform(mixup=0.4), Transform(cutmix=1.0), Transform(mixup=0.4, cutmix=1.0)])
+def test_a_gpu_mixes_as_the_cpu_does(pixels: np.ndarray, settings: Transform) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        pipeline = Pipeline(settings, Phase.TRAIN, SHAPE, seed=3, device=torch.device(device))
+        given, labels = torch.from_numpy(pixels).to(device), torch.arange(40.0, device=device) % 10
+        x, shares = pipeline.mix(pipeline(given, np.arange(40)), labels, np.arange(40), 10)
+        found.append((x.cpu(), shares.cpu()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-4)
