@@ -124,14 +124,6 @@ class AnnotatedRecords(Records):
         return self._database.records
 
     def read(self, places: np.ndarray) -> Taken:
-        try:
-            return self._read(places)
-        except BadRecord:
-            raise
-        except NktcError as error:  # the database itself is damaged there
-            raise BadRecord(int(places[0]), error.message, help=error.help) from None
-
-    def _read(self, places: np.ndarray) -> Taken:
         pictures = []
         for place, (key, value) in zip(places.tolist(), read_places(self._database, places), strict=True):
             try:

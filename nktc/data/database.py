@@ -92,14 +92,6 @@ class DatabaseRecords(Records):
         return False
 
     def read(self, places: np.ndarray) -> Taken:
-        try:
-            return self._read(places)
-        except BadRecord:
-            raise
-        except NktcError as error:  # the database itself is damaged there
-            raise BadRecord(int(places[0]), error.message, help=error.help) from None
-
-    def _read(self, places: np.ndarray) -> Taken:
         if isinstance(self._database, lmdb_reader.Database) and not any(self._transform.resize):
             alike = self._alike(self._database, places)
             if alike is not None:

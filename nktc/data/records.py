@@ -52,7 +52,17 @@ class Records(ABC):
 
     @abstractmethod
     def read(self, places: np.ndarray) -> Taken:
-        """The records at i64[n] `places`. Raises BadRecord for the first that cannot be read."""
+        """The records at i64[n] `places`. Raises BadRecord for the first that cannot be read, or another NktcError."""
+
+    def take(self, places: np.ndarray) -> Taken:
+        """The records at i64[n] `places`. Raises BadRecord for whatever keeps them from being read, such as a database
+        that is damaged there."""
+        try:
+            return self.read(places)
+        except BadRecord:
+            raise
+        except NktcError as error:
+            raise BadRecord(int(places[0]), error.message, help=error.help) from None
 
     def first(self, skips: bool) -> np.ndarray:
         """The values of the first record; with `skips`, of the first that can be used. Raises LayerError."""
@@ -211,7 +221,7 @@ class RecordStream(Stream):
         part = self._reading.part
         places = indices if part is None else part[indices]
         try:
-            found = self._records.read(places)
+            found = self._records.take(places)
             self._check(found, places)
             return found
         except BadRecord:
@@ -231,7 +241,7 @@ class RecordStream(Stream):
             within = i % self._order.records
             place = within if part is None else int(part[within])
             try:
-                found = self._records.read(np.array([place]))
+                found = self._records.take(np.array([place]))
                 self._check(found, np.array([place]))
                 return found
             except BadRecord as error:
