@@ -20,7 +20,8 @@ from nktc.data.label_map import read_label_map
 from nktc.data.mean import bad_record, file_mean
 from nktc.data.order import Order
 from nktc.data.parts import part_records, part_size
-from nktc.data.records import IN_A_ROW, BadRecord, Reading, Records, RecordStream, Taken
+from nktc.data.record_stream import Reading, RecordStream
+from nktc.data.records import IN_A_ROW, BadRecord, Records, Taken
 from nktc.data.resident import send
 from nktc.data.stream import Batch, Opening, Stream, with_tops
 from nktc.data.transforms.transform import cropped

@@ -15,7 +15,8 @@ from nktc.data.lists import Entry, read_list, read_paths
 from nktc.data.mean import file_mean
 from nktc.data.order import Order, draw
 from nktc.data.parts import part_records, part_size
-from nktc.data.records import BadRecord, Reading, Records, RecordStream, Taken
+from nktc.data.record_stream import Reading, RecordStream
+from nktc.data.records import BadRecord, Records, Taken
 from nktc.data.stream import Opening, data_feed
 from nktc.data.transforms.transform import cropped
 from nktc.files import find_file

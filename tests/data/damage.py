@@ -210,14 +210,15 @@ def whole(name: str) -> tuple[TemporaryDirectory[str], Mapping[Path, bytes]]:
     return folder, {path.relative_to(folder.name): path.read_bytes() for path in paths}
 
 
-def attempt(name: str, seed: int, folder: Path) -> NktcError | None:
-    """Read files of a kind, damaged as the seed says, in a new `folder`; what was refused, if anything. Anything but an
-    NktcError comes through."""
+def attempt(name: str, seed: int | None, folder: Path) -> NktcError | None:
+    """Read files of a kind, damaged as the seed says, whole where it is None, in a new `folder`; what was refused, if
+    anything. Anything but an NktcError comes through."""
     source, contents = whole(name)
-    chance = random.Random(seed)
     shutil.copytree(source.name, folder)
-    path, content = chance.choice(sorted(contents.items()))
-    (folder / path).write_bytes(damaged(content, chance))
+    if seed is not None:
+        chance = random.Random(seed)
+        path, content = chance.choice(sorted(contents.items()))
+        (folder / path).write_bytes(damaged(content, chance))
     try:
         KINDS[name].use(folder)
     except NktcError as error:

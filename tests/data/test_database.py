@@ -11,7 +11,7 @@ import small_leveldb
 import torch
 
 from nktc import data, reader
-from nktc.data import Opening, Places, describe, open_stream, records
+from nktc.data import Opening, Places, describe, open_stream, record_stream
 from nktc.data.databases.datum import pack, pack_encoded
 from nktc.data.databases.lmdb import write_database
 from nktc.errors import LayerError, NktcError
@@ -249,7 +249,7 @@ def test_a_source_without_good_records_is_given_up(tmp_path: Path, monkeypatch: 
     write_database(tmp_path / "db", ((f"{i}".encode(), one) for i, one in enumerate(made)))
     stream = opened(Data("db", 1, "LMDB", skips=True), tmp_path)
     assert stream.batch(9)[1].tolist() == [0]
-    monkeypatch.setattr(records, "IN_A_ROW", 5)
+    monkeypatch.setattr(record_stream, "IN_A_ROW", 5)
     with pytest.raises(NktcError, match=r'5 records in a row cannot be used; the last: .*record 7, key "7"'):
         stream.batch(3)
 

@@ -15,7 +15,8 @@ from nktc.data import Opening, Places, Stream, open_stream, read_ahead, resident
 from nktc.data.database import DatabaseRecords
 from nktc.data.databases.datum import pack, pack_encoded
 from nktc.data.databases.lmdb import write_database
-from nktc.data.records import RecordStream, Taken
+from nktc.data.record_stream import RecordStream
+from nktc.data.records import Taken
 from nktc.data.resident import Kept, free_memory, room
 from nktc.errors import NktcError
 from nktc.ir import Phase, Transform

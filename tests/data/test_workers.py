@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from nktc.data import Opening, Places, open_stream, read_ahead, records
-from nktc.data.records import RecordStream
+from nktc.data import Opening, Places, open_stream, read_ahead, record_stream
+from nktc.data.record_stream import RecordStream
 from nktc.data.workers import Workers
 from nktc.errors import NktcError
 from nktc.ir import Phase, Transform
@@ -166,7 +166,7 @@ def test_where_little_is_kept_none_are_started_until_it_turns_out_that_it_cannot
 
 
 def test_a_stream_that_is_kept_whole_ends_its_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "SMALL", 0)
+    monkeypatch.setattr(record_stream, "SMALL", 0)
     plain = opened(layer("even.txt"), folder, 0)
     stream = open_stream(layer("even.txt"), Opening(NOWHERE, folder, seed=3, workers=1, resident=True))
     assert isinstance(stream, RecordStream)

@@ -37,7 +37,7 @@ from torch.utils.data import Dataset as TorchDataset
 from nktc import data, module, reader
 from nktc.data.databases.datum import pack
 from nktc.data.databases.lmdb import write_database
-from nktc.data.records import RecordStream
+from nktc.data.record_stream import RecordStream
 from nktc.data.sets.shapes10 import draw
 from nktc.ir import ColorJitter, Layer, Phase, RandomErasing, RandomResizedCrop, Transform
 from nktc.layers import Data, ImageData
