@@ -25,7 +25,7 @@ TESTS = Path(__file__).parent / "layers"
 WITH_ONNX = [e for e in EXAMPLES if layers.find(e.type).onnx is not Layer.onnx and e.phase is ir.Phase.TEST]
 WITHOUT_EXAMPLE = ("Python",)  # what it computes is the user's
 WITH_INPUTS = [e for e in EXAMPLES if e.inputs]
-NOTHING_LEARNS = ("Accuracy", "ArgMax", "HDF5Output", "R2Score", "Silence", "Threshold")  # through these
+NOTHING_LEARNS = ("Accuracy", "ArgMax", "HDF5Output", "Quantize", "R2Score", "Silence", "Threshold")  # through these
 
 
 def compiled(example: Example) -> Net:
@@ -103,6 +103,8 @@ def test_any_batch_goes_through(example: Example) -> None:
 @pytest.mark.parametrize("example", WITH_INPUTS, ids=str)
 def test_the_gradient_is_the_slope(example: Example) -> None:
     net = compiled(example).double()
+    if any(value.dtype is not ir.DType.F32 for value in net.graph.outputs):
+        return  # rounded to halves, a slope is a staircase
     given = [x.double().requires_grad_() for x in inputs(example)]
     for x in given[example.label :] if example.classes else ():
         x.requires_grad_(False)

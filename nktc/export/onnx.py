@@ -19,11 +19,9 @@ import onnx_ir as ir
 
 from nktc import __version__
 from nktc.errors import LayerError, NktcError
+from nktc.export.targets import PORTABLE, Target
 from nktc.files import atomic
-from nktc.ir import DType, Graph, Node, Operand, Preprocessing, Shape, infer, rewrite
-
-OPSET = 17
-IR_VERSION = 8
+from nktc.ir import DType, Graph, Grid, Node, Operand, Preprocessing, Shape, infer, rewrite
 
 _TYPES = {
     DType.F32: ir.DataType.FLOAT,
@@ -35,21 +33,23 @@ _TYPES = {
 }
 
 
-def to_onnx(graph: Graph, origin: Mapping[str, str] | None = None) -> ir.Model:
-    """The model of a deploy graph whose weights are known. The batch is left open where every layer follows it.
+def to_onnx(
+    graph: Graph, origin: Mapping[str, str] | None = None, target: Target = PORTABLE, batch: int | None = None
+) -> ir.Model:
+    """The model of a deploy graph whose weights are known, as `target` takes it.
 
-    State that lives from one forward to the next starts anew at each run. `origin` goes into the metadata. Raises
-    located NktcErrors where a layer has no ONNX form.
+    The batch is left open where every layer follows it, or is fixed to `batch`. State that lives from one forward to
+    the next starts anew at each run. `origin` goes into the metadata. Raises located NktcErrors where a layer has no
+    ONNX form, or does not take the batch.
     """
+    if batch:
+        graph = rewrite.with_batch(graph, batch)
     if not graph.outputs:
         raise NktcError(f"{graph.name} computes nothing: it has no layers")
     unknown = [name for name, p in graph.parameters.items() if name not in graph.arrays and not p.weight.volatile]
     if unknown:
         raise NktcError(f"{graph.name} has no weights for {unknown[0]}", help="give its trained weights")
-    open_batch = follows_batch(graph)
-    writer = _Writer(open_batch)
-    for name, array in graph.arrays.items():
-        writer.initializer(name, np.asarray(array, order="C"))
+    writer = _Writer(not batch and follows_batch(graph), target)
     for value in graph.inputs:
         writer.enter(value.name, value.shape, value.dtype)
     for node in graph:
@@ -61,14 +61,14 @@ def to_onnx(graph: Graph, origin: Mapping[str, str] | None = None) -> ir.Model:
             outputs=[writer.values[value.name].value for value in graph.outputs],
             nodes=writer.nodes,
             initializers=[*writer.initializers.values()],
-            opset_imports={"": OPSET},
+            opset_imports={"": _opset(graph, target)},
             name=graph.name,
         ),
-        ir_version=IR_VERSION,
+        ir_version=target.ir_version,
         producer_name="nktc",
         producer_version=__version__,
     )
-    model.metadata_props.update(metadata(graph, origin or {}))
+    model.metadata_props.update(metadata(graph, origin or {}) | {"nktc.target": target.name})
     return model
 
 
@@ -136,14 +136,14 @@ def unpack(packed: Mapping[str, Any]) -> Preprocessing:
 
 def _write(writer: _Writer, node: Node, graph: Graph) -> None:
     """One layer's operators; its outputs take the graph's names."""
-    writer.layer = node.name
+    writer.layer, writer.dtype = node.name, node.inputs[0].dtype if node.inputs else DType.F32
     inputs = [writer.values[value.name] for value in node.inputs]
     weights = {}
     own = infer.weights(node.layer, [value.shape for value in node.inputs])
     for local, name in node.weights.items():
         if graph.parameters[name].weight.volatile:
             continue
-        held = writer.values[name]
+        held = writer.weight(name, graph)
         weights[local] = held if held.shape == own[local].shape else writer.reshaped(held, own[local].shape)
     with infer.place(node.type, node.name, node.locate):
         if node.layer.each:
@@ -158,6 +158,12 @@ def _write(writer: _Writer, node: Node, graph: Graph) -> None:
         writer.name(operand, value.name, value.shape, value.dtype)
 
 
+def _opset(graph: Graph, target: Target) -> int:
+    """The opset of the target; the operators take bfloat16 from 22 on."""
+    wide = any(value.dtype is DType.BF16 for value in graph.values.values())
+    return max(target.opset, 22) if wide else target.opset
+
+
 @dataclasses.dataclass
 class _Operand:
     """An ONNX value with the graph's shape of it (empty while a rule is still at work on it)."""
@@ -170,9 +176,11 @@ class _Operand:
 class _Writer:
     """The Emitter that layers' rules write with."""
 
-    def __init__(self, open_batch: bool) -> None:
+    def __init__(self, open_batch: bool, target: Target) -> None:
         self.open_batch = open_batch
+        self.target = target.name
         self.layer = ""
+        self.dtype = DType.F32
         self.nodes: list[ir.Node] = []
         self.values: dict[str, _Operand] = {}
         self.initializers: dict[str, ir.Value] = {}
@@ -196,8 +204,27 @@ class _Writer:
         return made if outputs > 1 else made[0]
 
     def constant(self, value: Any, dtype: str = "float32") -> _Operand:
-        array = np.asarray(value, dtype=dtype)
+        array = np.asarray(value, dtype=self.dtype.numpy if dtype == "float32" else dtype)
         return self.initializer(self._fresh(f"{self.layer}:constant"), array)
+
+    def weight(self, name: str, graph: Graph) -> _Operand:
+        """A weight of the graph, stored once for each type it is computed in; one that has a grid in 8 bits."""
+        held = name if self.dtype is DType.F32 else f"{name}:{self.dtype.value}"
+        if held not in self.values:
+            array = np.asarray(graph.arrays[name], order="C")
+            if name in graph.grids and self.dtype is DType.F32:
+                self._in_steps(name, array, graph.grids[name])
+            else:
+                self.initializer(held, array.astype(self.dtype.numpy))
+        return self.values[held]
+
+    def _in_steps(self, name: str, array: np.ndarray, grid: Grid) -> None:
+        """Whole steps and their size, multiplied where they are used."""
+        steps = self.initializer(f"{name}:steps", grid.whole(array))
+        scale = self.initializer(f"{name}:scale", grid.steps.astype(np.float32))
+        zero = self.initializer(f"{name}:zero", np.zeros(grid.steps.shape, np.int8))
+        made = self("DequantizeLinear", steps, scale, zero, axis=grid.axis)
+        self.name(made, name, array.shape, DType.F32, follows=False)
 
     def batched(self, shape: Shape) -> list[int]:
         return [0, *shape[1:]] if self.open_batch else list(shape)
@@ -220,10 +247,10 @@ class _Writer:
         """An input of the model."""
         self.name(_Operand(ir.Value()), name, shape, dtype)
 
-    def name(self, operand: _Operand, name: str, shape: Shape, dtype: DType) -> None:
-        """Give an operand the graph's name, shape and type."""
+    def name(self, operand: _Operand, name: str, shape: Shape, dtype: DType, follows: bool = True) -> None:
+        """Give an operand the graph's name, shape and type; where it follows the batch axis 0 is left open."""
         operand.value.name = name
-        dims: list[int | str] = ["N", *shape[1:]] if self.open_batch else list(shape)
+        dims: list[int | str] = ["N", *shape[1:]] if self.open_batch and follows else list(shape)
         operand.value.shape, operand.value.dtype = ir.Shape(dims), _TYPES[dtype]
         operand.shape, operand.named = shape, True
         self.values[name] = operand

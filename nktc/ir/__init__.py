@@ -13,7 +13,7 @@ from nktc.ir.feed import ColorJitter, Feed, Preprocessing, RandomErasing, Random
 from nktc.ir.graph import Graph, Locate, Node, nowhere
 from nktc.ir.layer import MANY, Emitter, Layer, Operand, catalogue
 from nktc.ir.listing import listing, settings
-from nktc.ir.value import DType, Filler, Parameter, Phase, Shape, Value, Weight, list_shape, size, times
+from nktc.ir.value import DType, Filler, Grid, Parameter, Phase, Shape, Value, Weight, list_shape, size, times
 from nktc.ir.verify import verify
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Filler",
     "Fit",
     "Graph",
+    "Grid",
     "Layer",
     "LayerCost",
     "Locate",

@@ -11,7 +11,7 @@ import numpy as np
 from nktc.errors import Span
 from nktc.ir.feed import Preprocessing
 from nktc.ir.layer import Layer
-from nktc.ir.value import Parameter, Phase, Value
+from nktc.ir.value import Grid, Parameter, Phase, Value
 from nktc.schema import LayerParameter
 
 Locate = Callable[[str], Span | None]
@@ -29,7 +29,8 @@ class Node:
 
     `loss_weights` has one factor an output, or is empty; `propagate` tells for each input whether the gradient goes
     on through it, or is empty for all; `definition` is the layer as the net says it, None where a rewrite made it;
-    `locate` finds the layer's fields in the prototxt, and is kept through rewrites.
+    `locate` finds the layer's fields in the prototxt, and is kept through rewrites; `origins` names the layers of the
+    net whose work a rewritten node does, itself among them or not, and is empty where that is itself alone.
     """
 
     name: str
@@ -40,12 +41,18 @@ class Node:
     loss_weights: tuple[float, ...] = ()
     propagate: tuple[bool, ...] = ()
     definition: LayerParameter | None = None
+    origins: tuple[str, ...] = ()
     locate: Locate = field(default=nowhere, compare=False)
 
     @property
     def at(self) -> Span | None:
         """The layer's place in the prototxt."""
         return self.locate("")
+
+    @property
+    def works_for(self) -> tuple[str, ...]:
+        """The names of the layers of the net whose work this is."""
+        return self.origins or (self.name,)
 
     @property
     def type(self) -> str:
@@ -56,8 +63,10 @@ class Node:
 class Graph:
     """A net of one phase.
 
-    `arrays` holds the weights' values by parameter name where they are known. `preprocessing` maps an input value to
-    what a picture goes through to become it; `labels` names the classes.
+    `arrays` holds the weights' values by parameter name where they are known, in f32 whatever they are computed
+    in; `grids` tells which of them are whole multiples of a step and run in 8 bits. `preprocessing` maps an input
+    value to what a picture goes through to become it; `labels` names the classes. `wanted` names the outputs where
+    they are not just what nobody consumes.
     """
 
     name: str
@@ -67,6 +76,8 @@ class Graph:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    wanted: tuple[str, ...] = ()
     force_backward: bool = False
 
     def __iter__(self) -> Iterator[Node]:
@@ -87,7 +98,9 @@ class Graph:
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        """The values nobody consumes, in order of production; Caffe's net outputs."""
+        """The values nobody consumes, in order of production: Caffe's net outputs. Or those that are wanted."""
+        if self.wanted:
+            return tuple(self.values[name] for name in self.wanted)
         consumed = {value.name for node in self.nodes for value in node.inputs}
         return tuple(v for node in self.nodes for v in node.outputs if v.name not in consumed)
 
@@ -110,9 +123,11 @@ class Graph:
         return found
 
     def only_reader(self, name: str) -> Node | None:
-        """The node that alone takes a value, once; None where there are others or none, or where it is a loss."""
+        """The node that alone takes a value, once; None where there are others or none, or where it is a loss or an
+        output."""
         readers = self.readers[name]
-        return readers[0] if len(readers) == 1 and name not in dict(self.losses) else None
+        seen = name in self.wanted or name in dict(self.losses)
+        return readers[0] if len(readers) == 1 and not seen else None
 
     @cached_property
     def losses(self) -> tuple[tuple[str, float], ...]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from nktc.errors import LayerError, Note, coded
 from nktc.ir.graph import Locate, Node
 from nktc.ir.layer import MANY, Layer
-from nktc.ir.value import Shape, Value, Weight, list_shape, size, times
+from nktc.ir.value import DType, Shape, Value, Weight, list_shape, size, times
 
 LARGEST = 2**31 - 1
 """How many numbers a value or a weight can hold: Caffe's limit, and that of runtimes that count in 32 bits."""
@@ -72,6 +72,16 @@ def shapes(layer: Layer, inputs: Sequence[Shape]) -> list[Shape]:
             raise LayerError(message, code="shape")
         _bound("its output would be", shape)
     return found
+
+
+@coded("shape-mismatch")
+def precision(layer: Layer, inputs: Sequence[DType]) -> DType:
+    """The element type of the outputs. Raises LayerError where the inputs have several."""
+    for other in inputs[1:]:
+        if other is not inputs[0]:
+            message = f"its inputs are of two types, {inputs[0].value} and {other.value}"
+            raise LayerError(message, field="bottom", help="bring them to one with a layer of type Cast")
+    return layer.precision(*inputs)
 
 
 @coded("shape")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, dataclass_transform
 
 from nktc.errors import LayerError
-from nktc.ir.value import Shape, Weight
+from nktc.ir.value import DType, Shape, Weight
 
 _catalogue: dict[str, type[Layer]] = {}
 
@@ -39,6 +39,14 @@ class Emitter(Protocol):
 
     def batched(self, shape: Shape) -> list[int]:
         """`shape` as a Reshape target whose axis 0 follows the batch: 0 there where the batch is left open."""
+
+    @property
+    def target(self) -> str:
+        """The runtime that the file is for: onnxruntime, openvino, opencv or tensorrt; portable for any of them."""
+
+    @property
+    def dtype(self) -> DType:
+        """What the layer that is being written computes in. Constants of numbers have it too."""
 
 
 @dataclass_transform(frozen_default=True)
@@ -109,6 +117,10 @@ class Layer:
         """The shape of the output, or a list of the shapes of several. Raises LayerError. How many inputs the layer
         takes is read off this signature: defaults are optional inputs, a star takes any number from one."""
         raise LayerError("its shape is known only from what feeds it")
+
+    def precision(self, *inputs: DType) -> DType:
+        """The element type of its outputs; all its inputs have one, that of its weights too."""
+        return inputs[0] if inputs else DType.F32
 
     def weights(self, *inputs: Any, **_: Any) -> dict[str, Weight]:
         """Its weights by name, in the order of Caffe's blobs."""

@@ -20,6 +20,7 @@ def with_nodes(graph: Graph, nodes: Sequence[Node]) -> Graph:
         nodes=tuple(nodes),
         parameters={name: p for name, p in graph.parameters.items() if name in held},
         arrays={name: a for name, a in graph.arrays.items() if name in held},
+        grids={name: g for name, g in graph.grids.items() if name in held},
         preprocessing={name: p for name, p in graph.preprocessing.items() if name in values},
     )
 
@@ -56,6 +57,14 @@ def bypass(graph: Graph, nodes: Collection[Node]) -> Graph:
         final = target if target.name in outputs or "@" in source.name else source
         graph = renamed(rest, {source.name: final, target.name: final})
     return graph
+
+
+def wanting(graph: Graph, names: Sequence[str]) -> Graph:
+    """The graph with the values of these names as its outputs, and only what they are computed from. Raises KeyError
+    where there is no such value."""
+    for name in names:
+        graph.values[name]
+    return keep(dataclasses.replace(graph, wanted=tuple(dict.fromkeys(names))), names)
 
 
 def keep(graph: Graph, wanted: Collection[str]) -> Graph:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 
 Shape = tuple[int, ...]
@@ -27,6 +29,21 @@ class DType(enum.Enum):
     S8 = "s8"
     U8 = "u8"
     I64 = "i64"
+
+    @property
+    def numpy(self) -> np.dtype:
+        """The type of arrays that hold it."""
+        return _ARRAYS[self]
+
+
+_ARRAYS: Mapping[DType, np.dtype] = {
+    DType.F32: np.dtype(np.float32),
+    DType.F16: np.dtype(np.float16),
+    DType.BF16: np.dtype(ml_dtypes.bfloat16),
+    DType.S8: np.dtype(np.int8),
+    DType.U8: np.dtype(np.uint8),
+    DType.I64: np.dtype(np.int64),
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,29 @@ class Weight:
     def volatile(self) -> bool:
         """Whether no file has it: it starts from its filler and lives as long as the module."""
         return not self.kept and not self.file
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The numbers that an array in 8 bits can hold: -most to most times the step of its place along `axis`.
+
+    `steps` has one number for each place, f32, above 0; `most` is 127, or 63 where sums of products must fit 16 bits.
+    """
+
+    steps: np.ndarray
+    axis: int = 0
+    most: int = 127
+
+    def whole(self, array: np.ndarray) -> np.ndarray:
+        """`array` in steps, rounded to even and cut off at `most`: s8."""
+        return np.clip(np.rint(array / self._along(array.ndim)), -self.most, self.most).astype(np.int8)
+
+    def nearest(self, array: np.ndarray) -> np.ndarray:
+        """The numbers of the grid that are nearest to those of `array`, f32."""
+        return (self.whole(array) * self._along(array.ndim)).astype(np.float32)
+
+    def _along(self, axes: int) -> np.ndarray:
+        return self.steps.reshape([-1 if axis == self.axis else 1 for axis in range(axes)])
 
 
 @dataclass(frozen=True)

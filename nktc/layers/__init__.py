@@ -43,6 +43,7 @@ from nktc.layers.normalize import LRN, MVN, GroupNorm, LayerNorm
 from nktc.layers.over_ranks import alone
 from nktc.layers.parameter import Parameter
 from nktc.layers.pooling import Pooling, PoolingND
+from nktc.layers.precision import TORCH, Cast, Quantize
 from nktc.layers.python import Python, allow_python
 from nktc.layers.r2_score import R2Score
 from nktc.layers.recurrent import LSTM, RNN, LSTMUnit
@@ -65,6 +66,7 @@ __all__ = [
     "MVN",
     "RNN",
     "SPP",
+    "TORCH",
     "AbsVal",
     "Accuracy",
     "AnnotatedData",
@@ -73,6 +75,7 @@ __all__ = [
     "BatchNorm",
     "BatchReindex",
     "Bias",
+    "Cast",
     "Clip",
     "Concat",
     "ContrastiveLoss",
@@ -114,6 +117,7 @@ __all__ = [
     "PoolingND",
     "Power",
     "Python",
+    "Quantize",
     "R2Score",
     "ReLU",
     "Reduction",

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nktc.errors import NktcError
-from nktc.ir import Graph, Node, Parameter, Shape, infer, rewrite, times
-from nktc.layers import Accuracy, ArgMax, Eltwise, Pooling, R2Score, Reduction, ReLU, Softmax, fill
+from nktc.ir import DType, Graph, Node, Parameter, Shape, infer, rewrite, times
+from nktc.layers import TORCH, Accuracy, ArgMax, Cast, Eltwise, Pooling, R2Score, Reduction, ReLU, Softmax, fill
 from nktc.module.in_place import overwriting
 from nktc.module.memory import SMALLER, out_of_memory
 
@@ -29,7 +29,8 @@ _WIDE = (Accuracy, ArgMax, R2Score, Reduction, Softmax)
 class _Step:
     """One node, ready to run: `inputs` and `outputs` are slots of the value list, `dead` the slots nobody reads
     after it, `cut` the inputs that no gradient goes through, `weights` says where each tensor lives (its owner's
-    dictionary, the key there, the shape wanted)."""
+    dictionary, the key there, the shape wanted), `half` is the type it computes in where the graph says one of 16
+    bits."""
 
     node: Node
     overwrites: bool
@@ -39,6 +40,7 @@ class _Step:
     weights: tuple[tuple[str, dict[str, Any], str, Shape | None], ...]
     dead: tuple[int, ...]
     cut: tuple[int, ...]
+    half: torch.dtype | None
 
 
 class Net(nn.Module):
@@ -178,7 +180,8 @@ class Net(nn.Module):
             dead = tuple(slot for slot in touched if last[slot] == position and slot not in kept)
             cut = tuple(i for i, goes_on in enumerate(node.propagate) if not goes_on)
             overwrites = node.name in overwriting
-            steps.append(_Step(node, overwrites, _wide(node), inputs, outputs, self._weights(node), dead, cut))
+            half = _half(node)
+            steps.append(_Step(node, overwrites, _wide(node), inputs, outputs, self._weights(node), dead, cut, half))
         return steps
 
     def _weights(self, node: Node) -> tuple[tuple[str, dict[str, Any], str, Shape | None], ...]:
@@ -204,6 +207,8 @@ class Net(nn.Module):
             weights = {
                 local: home[key] if shape is None else home[key].view(shape) for local, home, key, shape in step.weights
             }
+            if step.half:
+                weights = {local: weight.to(step.half) for local, weight in weights.items()}
             layer = step.node.layer
             made: Any
             try:
@@ -216,6 +221,8 @@ class Net(nn.Module):
             except (IndexError, RuntimeError) as error:
                 raise _outside(step.node, error) from None
             made = made if isinstance(made, tuple) else (made,)
+            if step.half and not isinstance(layer, Cast):
+                made = tuple(y.to(step.half) for y in made)
             if not given:  # made from nothing, so nothing told the layer where
                 made = tuple(y.to(self._place.device) for y in made)
             for slot, y in zip(step.outputs, made, strict=True):
@@ -231,6 +238,12 @@ def _wide(node: Node) -> bool:
     and they hold no count above 256."""
     layer = node.layer
     return layer.loss or isinstance(layer, _WIDE) or (isinstance(layer, Pooling) and layer.where)
+
+
+def _half(node: Node) -> torch.dtype | None:
+    """The type that a node's inputs have and its weights are brought to, where it is one of 16 bits."""
+    dtype = node.inputs[0].dtype if node.inputs else DType.F32
+    return TORCH[dtype] if dtype in (DType.F16, DType.BF16) else None
 
 
 def _outside(node: Node, error: Exception) -> Exception:

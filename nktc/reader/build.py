@@ -224,7 +224,8 @@ class _Builder:
                 raise LayerError(f"feeds {len(shapes)} tops, not {len(tops)}", field="top", code="top-count")
         else:
             shapes = infer.shapes(layer, shapes_in)
-        outputs = tuple(Value(top, shape) for top, shape in zip(tops, shapes, strict=True))
+        dtype = infer.precision(layer, [value.dtype for value in inputs])
+        outputs = tuple(Value(top, shape, dtype) for top, shape in zip(tops, shapes, strict=True))
         node = Node(
             name,
             layer,
@@ -234,7 +235,7 @@ class _Builder:
             _loss_weights(message, layer),
             _propagate(message, self.net.message.force_backward),
             message,
-            locate,
+            locate=locate,
         )
         self.nodes.append(node)
         for top, value in zip(message.top, outputs, strict=True):

@@ -1080,6 +1080,8 @@ class LayerParameter(_message.Message):
     POOLING_ND_PARAM_FIELD_NUMBER: _builtins.int
     SPLIT_PARAM_FIELD_NUMBER: _builtins.int
     TABLE_DATA_PARAM_FIELD_NUMBER: _builtins.int
+    CAST_PARAM_FIELD_NUMBER: _builtins.int
+    QUANTIZE_PARAM_FIELD_NUMBER: _builtins.int
     ANNOTATED_DATA_PARAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What the layer is called; weight files find weights by it."""
@@ -1368,6 +1370,14 @@ class LayerParameter(_message.Message):
         """Ours: settings of TableData."""
 
     @_builtins.property
+    def cast_param(self) -> Global___CastParameter:
+        """Ours: settings of Cast."""
+
+    @_builtins.property
+    def quantize_param(self) -> Global___QuantizeParameter:
+        """Ours: settings of Quantize."""
+
+    @_builtins.property
     def annotated_data_param(self) -> Global___AnnotatedDataParameter:
         """SSD's: settings of AnnotatedData."""
 
@@ -1447,11 +1457,13 @@ class LayerParameter(_message.Message):
         pooling_nd_param: Global___PoolingNDParameter | None = ...,
         split_param: Global___SplitParameter | None = ...,
         table_data_param: Global___TableDataParameter | None = ...,
+        cast_param: Global___CastParameter | None = ...,
+        quantize_param: Global___QuantizeParameter | None = ...,
         annotated_data_param: Global___AnnotatedDataParameter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "cast_param", b"cast_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "cast_param", b"cast_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -5380,3 +5392,70 @@ class LabelMap(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LabelMap: _TypeAlias = LabelMap  # noqa: Y015
+
+@_typing.final
+class CastParameter(_message.Message):
+    """Ours: settings of Cast."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CastParameter._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FLOAT: CastParameter._Type.ValueType  # 0
+        FLOAT16: CastParameter._Type.ValueType  # 1
+        BFLOAT16: CastParameter._Type.ValueType  # 2
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper): ...
+    FLOAT: CastParameter.Type.ValueType  # 0
+    FLOAT16: CastParameter.Type.ValueType  # 1
+    BFLOAT16: CastParameter.Type.ValueType  # 2
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    type: Global___CastParameter.Type.ValueType
+    """What its output is held in."""
+    def __init__(
+        self,
+        *,
+        type: Global___CastParameter.Type.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["type", b"type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CastParameter: _TypeAlias = CastParameter  # noqa: Y015
+
+@_typing.final
+class QuantizeParameter(_message.Message):
+    """Ours: settings of Quantize."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCALE_FIELD_NUMBER: _builtins.int
+    ZERO_POINT_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    scale: _builtins.float
+    """The step, above 0: outputs are whole multiples of it."""
+    zero_point: _builtins.int
+    """The 8-bit number that stands for 0."""
+    signed: _builtins.bool
+    """Whether the 8-bit numbers are -128 to 127, not 0 to 255."""
+    def __init__(
+        self,
+        *,
+        scale: _builtins.float | None = ...,
+        zero_point: _builtins.int | None = ...,
+        signed: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scale", b"scale", "signed", b"signed", "zero_point", b"zero_point"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scale", b"scale", "signed", b"signed", "zero_point", b"zero_point"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantizeParameter: _TypeAlias = QuantizeParameter  # noqa: Y015
