@@ -6,19 +6,22 @@
 
 from nktc.engines.agree import Difference, agree, random_feeds
 from nktc.engines.classify import Classifier, Prediction, Result, open_classifier
-from nktc.engines.engine import Engine, Options, Session, engine, names
+from nktc.engines.engine import Engine, Facts, Options, Session, engine, loaded, names, usable
 
 __all__ = [
     "Classifier",
     "Difference",
     "Engine",
+    "Facts",
     "Options",
     "Prediction",
     "Result",
     "Session",
     "agree",
     "engine",
+    "loaded",
     "names",
     "open_classifier",
     "random_feeds",
+    "usable",
 ]

@@ -12,7 +12,7 @@ from nktc import data, export, models
 from nktc.engines.engine import Options, Session, engine
 from nktc.engines.onnxruntime import OnnxRuntime
 from nktc.errors import NktcError
-from nktc.ir import Preprocessing, Shape, times
+from nktc.ir import DType, Preprocessing, Shape, times
 
 BATCH = 32
 
@@ -110,10 +110,11 @@ def _of_onnx(model: Path, files: Sequence[str], backend: str, options: Options) 
     if backend not in ("", "onnxruntime"):
         raise NktcError(f"the backend {backend} does not read ONNX files", help="give the net and its weights instead")
     session = OnnxRuntime().open(model, options)
-    facts = session.facts()
-    if other := [kind for kind in facts.types if kind != "tensor(float)"]:
-        raise NktcError(f"{model} takes {other[0]}, not tensor(float)", help="export it with inputs of 32-bit floats")
-    one = _one(facts.inputs, facts.outputs, model)
+    facts = session.facts
+    if other := [value.dtype for value in session.inputs if value.dtype is not DType.F32]:
+        help = "export it with inputs of 32-bit floats"
+        raise NktcError(f"{model} takes {other[0].value}, not f32", help=help)
+    one = _one([(v.name, v.shape) for v in session.inputs], [(v.name, v.shape) for v in session.outputs], model)
     return _classifier(session, one, max(0, one[1][0]), facts.preprocessing.get(one[0]), facts.labels)
 
 

@@ -5,37 +5,53 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir
 import onnxruntime
 import torch
 
 from nktc import export
-from nktc.engines.engine import Options
+from nktc.engines.engine import Facts, Options
+from nktc.engines.onnx_file import with_outputs
 from nktc.errors import NktcError
-from nktc.ir import Graph, Preprocessing, Shape
+from nktc.ir import DType, Graph, Shape, Value
 
 # What it has to say on standard error comes as exceptions too.
 onnxruntime.set_default_logger_severity(4)
+
+TYPES = {
+    "tensor(float)": DType.F32,
+    "tensor(float16)": DType.F16,
+    "tensor(bfloat16)": DType.BF16,
+    "tensor(uint8)": DType.U8,
+    "tensor(int8)": DType.S8,
+    "tensor(int64)": DType.I64,
+}
 
 
 class OnnxRuntime:
     """ONNX Runtime; the provider asked for is the provider used."""
 
+    reads: tuple[str, ...] = (".onnx", ".ort")
+    target = "onnxruntime"
+
     def missing(self) -> str:
         return ""
 
-    def build(self, graph: Graph, options: Options) -> OnnxSession:
-        model = onnx_ir.to_proto(export.to_onnx(graph))
-        return OnnxSession(model.SerializeToString(), options, graph.name)
+    def version(self) -> str:
+        return str(onnxruntime.__version__)
 
-    def open(self, path: Path, options: Options) -> OnnxSession:
+    def build(self, graph: Graph, options: Options) -> OnnxSession:
+        model = export.to_onnx(graph, target=export.target(self.target), batch=options.batch or None)
+        return OnnxSession(onnx_ir.to_proto(model).SerializeToString(), options, graph.name)
+
+    def open(self, path: Path, options: Options, blobs: Sequence[str] = ()) -> OnnxSession:
         """A session of an ONNX file. Raises NktcError where ONNX Runtime refuses it."""
-        return OnnxSession(str(path), options, str(path))
+        return OnnxSession(with_outputs(path, blobs) if blobs else str(path), options, str(path))
 
 
 class OnnxSession:
@@ -62,15 +78,27 @@ class OnnxSession:
                 help=help,
             )
         self.device = "cpu" if used == "CPUExecutionProvider" else "cuda"
+        self.inputs = tuple(self._value(x) for x in self.session.get_inputs())
+        self.outputs = tuple(self._value(x) for x in self.session.get_outputs())
+        self.facts = self._facts()
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        names = [output.name for output in self.session.get_outputs()]
+        names = [output.name for output in self.outputs]
         try:
-            return dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
+            found = self.session.run(names, dict(feeds))
         except Exception as error:
             raise NktcError(f"ONNX Runtime cannot run {self.name}: {_reason(error)}") from None
+        halves = (np.float16, ml_dtypes.bfloat16)
+        return {n: y.astype(np.float32) if y.dtype in halves else y for n, y in zip(names, found, strict=True)}
 
-    def facts(self) -> Facts:
+    def _value(self, x: Any) -> Value:
+        """An input or output. Raises NktcError for a type that is no tensor of ours."""
+        if x.type not in TYPES:
+            help = "export it with inputs and outputs of 32-bit floats"
+            raise NktcError(f"{self.name}: {x.name} is {x.type}, which nktc does not handle", help=help)
+        return Value(x.name, _shape(x.shape), TYPES[x.type])
+
+    def _facts(self) -> Facts:
         """What the file says of itself. Raises NktcError where its metadata cannot be read."""
         try:
             found = self.session.get_modelmeta().custom_metadata_map
@@ -79,25 +107,8 @@ class OnnxSession:
             labels = tuple(map(str, json.loads(found.get("nktc.labels", "[]"))))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NktcError(f"the metadata of {self.name} cannot be read: {error}", help="export it again") from None
-        return Facts(
-            tuple((x.name, _shape(x.shape)) for x in self.session.get_inputs()),
-            tuple((x.name, _shape(x.shape)) for x in self.session.get_outputs()),
-            tuple(x.type for x in self.session.get_inputs()),
-            preprocessing,
-            labels,
-        )
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What an ONNX file says of itself: names and shapes (0 where open), the inputs' types as ONNX Runtime writes them,
-    and what nktc wrote into its metadata."""
-
-    inputs: tuple[tuple[str, Shape], ...]
-    outputs: tuple[tuple[str, Shape], ...]
-    types: tuple[str, ...]
-    preprocessing: dict[str, Preprocessing]
-    labels: tuple[str, ...]
+        origin = {key.removeprefix("nktc."): value for key, value in found.items() if key.startswith("nktc.origin.")}
+        return Facts(preprocessing, labels, origin)
 
 
 def _reason(error: Exception) -> str:

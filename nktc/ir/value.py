@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ml_dtypes
 import numpy as np
@@ -54,6 +54,10 @@ class Value:
     name: str
     shape: Shape
     dtype: DType = DType.F32
+
+    def opened(self) -> Value:
+        """The same for any batch: 0 in axis 0."""
+        return replace(self, shape=(0, *self.shape[1:])) if self.shape else self
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype.value}{list_shape(self.shape)}"

@@ -293,7 +293,7 @@ def test_a_model_without_metadata_works_and_says_what_was_assumed(channels, orde
         (["n", 4], {}, "takes no single picture [n c h w] of 1 or 3 channels but x 0x4"),
         ([1, 5, 4, 4], {}, "takes no single picture [n c h w] of 1 or 3 channels but x 1x5x4x4"),
         ([1, 3, 4, 4], {"rank": 4}, "gives no row of scores but y 1x3x4x4"),
-        ([1, 3, 4, 4], {"elements": onnx.TensorProto.UINT8}, "takes tensor(uint8), not tensor(float)"),
+        ([1, 3, 4, 4], {"elements": onnx.TensorProto.UINT8}, "takes u8, not f32"),
         ([1, 3, "h", "w"], {}, "the model leaves the size of its pictures open: x 3x0x0"),
     ],
 )
