@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+import numpy as np
+
 from nktc.errors import LayerError
 from nktc.ir import infer
 from nktc.ir.graph import Graph, Node
@@ -38,25 +40,101 @@ def renamed(graph: Graph, names: Mapping[str, Value]) -> Graph:
 
 
 def bypass(graph: Graph, nodes: Collection[Node]) -> Graph:
-    """Without these nodes, each of which copies its one input: their consumers read the input.
+    """Without these nodes, each of whose outputs is a copy of its one input: their consumers read the input.
 
-    A net's outputs keep their names: where a copy's output is one, its input takes that name, unless the input is fed
-    from outside or is an output itself; then the copy stays.
+    A net's outputs keep their names: where a copy is one, its input takes that name, unless the input is fed from
+    outside, is an output itself, or would be none any more because others read it; then the node stays.
     """
     gone = {node.name for node in nodes}
     outputs = {value.name for value in graph.outputs}
     fed = {value.name for value in graph.inputs}
-    for node in list(graph):
-        if node.name not in gone:
+    for name in [node.name for node in graph if node.name in gone]:
+        node = graph.node(name)
+        source = node.inputs[0]
+        kept = [value for value in node.outputs if value.name in outputs]
+        others = len(graph.readers[source.name]) > 1 or len(node.outputs) > 1
+        if kept and (len(kept) > 1 or source.name in fed | outputs or (others and not graph.wanted)):
             continue
-        source, target = graph.node(node.name).inputs[0], node.outputs[0]
-        consumers = [n for n in graph if any(v.name == source.name for v in n.inputs)]
-        if target.name in outputs and (source.name in fed or len(consumers) > 1):
-            continue
-        rest = with_nodes(graph, [n for n in graph if n.name != node.name])
-        final = target if target.name in outputs or "@" in source.name else source
-        graph = renamed(rest, {source.name: final, target.name: final})
+        later = "@" in source.name and source.name not in outputs and len(node.outputs) == 1
+        final = kept[0] if kept else node.outputs[0] if later else source
+        rest = with_nodes(graph, [n for n in graph if n.name != name])
+        graph = renamed(rest, {source.name: final, **{value.name: final for value in node.outputs}})
     return graph
+
+
+def pinned(graph: Graph) -> Graph:
+    """The graph with its outputs wanted, so that what nobody reads after a rewrite is none."""
+    return graph if graph.wanted else dataclasses.replace(graph, wanted=tuple(v.name for v in graph.outputs))
+
+
+def living(graph: Graph) -> Graph:
+    """Without what neither an output nor a loss is computed from, but with all that is fed; layers without outputs
+    stay. The same graph where nothing goes."""
+    needed = {value.name for value in graph.outputs} | {name for name, _ in graph.losses}
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.layer.source or not node.outputs or any(value.name in needed for value in node.outputs):
+            needed.update(value.name for value in node.inputs)
+            nodes.append(node)
+    return with_nodes(graph, nodes[::-1]) if len(nodes) < len(graph) else graph
+
+
+def exchange(
+    graph: Graph,
+    gone: Collection[str],
+    made: Sequence[Node],
+    arrays: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    at: str = "",
+) -> Graph:
+    """The graph with the nodes `made` instead of those named in `gone`, in the place of the node `at`, or of the first
+    that goes.
+
+    `arrays` says by node and by the layer's own name of the weight what a made node holds; these are parameters of its
+    own, whoever shares what it had before. Its other weights it keeps.
+    """
+    stays = [node for node in graph if node.name not in gone]
+    held = {name for node in stays for name in node.weights.values()}
+    known = {value.name: value for node in (*graph, *made) for value in node.outputs}
+    parameters = {name: p for name, p in graph.parameters.items() if name in held}
+    numbers = {name: array for name, array in graph.arrays.items() if name in held}
+    finished = []
+    for node in made:
+        inputs = tuple(known[value.name] for value in node.inputs)
+        weights = {}
+        for index, (local, weight) in enumerate(infer.weights(node.layer, [v.shape for v in inputs]).items()):
+            array = (arrays or {}).get(node.name, {}).get(local)
+            if array is None:
+                weights[local] = name = node.weights[local]
+                parameters[name] = graph.parameters[name]
+                numbers |= {name: graph.arrays[name]} if name in graph.arrays else {}
+                continue
+            weights[local] = name = _fresh(node.name, local, parameters)
+            parameters[name] = Parameter(name, weight, node.name, index)
+            numbers[name] = array.astype(np.float32).reshape(weight.shape)
+        finished.append(dataclasses.replace(node, inputs=inputs, weights=weights))
+    place = next(i for i, node in enumerate(graph) if (node.name == at if at else node.name in gone))
+    before = [node for node in graph.nodes[:place] if node.name not in gone]
+    nodes = [*before, *finished, *stays[len(before) :]]
+    return with_nodes(dataclasses.replace(graph, parameters=_in_order(nodes, parameters), arrays=numbers), nodes)
+
+
+def _fresh(node: str, local: str, taken: Collection[str]) -> str:
+    """A name for a parameter of a node that no other has."""
+    name, number = f"{node}.{local}", 2
+    while name in taken:
+        name, number = f"{node}_{number}.{local}", number + 1
+    return name
+
+
+def _in_order(nodes: Sequence[Node], parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters in the order in which nodes hold them first, each owned by a node that is there."""
+    names = {node.name for node in nodes}
+    found: dict[str, Parameter] = {}
+    for node in nodes:
+        for name in node.weights.values():
+            own = parameters[name]
+            found.setdefault(name, own if own.layer in names else dataclasses.replace(own, layer=node.name))
+    return found
 
 
 def wanting(graph: Graph, names: Sequence[str]) -> Graph:

@@ -174,3 +174,100 @@ def test_graphs_are_left_as_they_were(read):
     assert ir.listing(graph) == before
     assert graph.phase is Phase.TEST
     assert read_back(graph) == before
+
+
+SPLIT = """
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 8 dim: 4 } } }
+    layer { name: "a" type: "ReLU" bottom: "x" top: "a" }
+    layer { name: "s" type: "Split" bottom: "a" top: "p" top: "q" }
+    layer { name: "y" type: "TanH" bottom: "p" top: "y" }
+"""
+
+
+def test_bypass_of_a_layer_with_several_copies(read):
+    graph = read(SPLIT + 'layer { name: "z" type: "TanH" bottom: "q" top: "z" }')
+    assert [v.name for node in without(graph, "s") for v in node.inputs] == ["x", "a", "a"]
+    # q is an output and would be none if y read it, unless the outputs are said.
+    graph = read(SPLIT)
+    assert without(graph, "s") is graph
+    smaller = without(rewrite.pinned(graph), "s")
+    assert [v.name for node in smaller for v in node.inputs] == ["x", "q"]
+    assert [v.name for v in smaller.outputs] == ["q", "y"]
+
+
+def test_a_copy_stays_where_what_it_copies_is_wanted_as_well(read):
+    graph = rewrite.wanting(read(CHAIN), ["a", "d"])
+    assert without(graph, "d") is graph
+    both = rewrite.wanting(read(SPLIT), ["p", "q"])
+    assert without(both, "s") is both
+
+
+def test_pinned_outputs_stay_what_they_are(read):
+    graph = rewrite.pinned(read(CHAIN))
+    assert graph.wanted == ("b",)
+    assert rewrite.pinned(graph) is graph
+    assert [v.name for v in rewrite.with_nodes(graph, graph.nodes).outputs] == ["b"]
+
+
+def test_living_is_what_outputs_and_losses_need_and_what_is_fed_or_written(read):
+    graph = read("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 8 dim: 4 } } }
+        layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 8 } } }
+        layer { name: "a" type: "TanH" bottom: "x" top: "a" }
+        layer { name: "b" type: "TanH" bottom: "x" top: "b" }
+        layer { name: "c" type: "TanH" bottom: "x" top: "c" }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "t" top: "loss" }
+        layer { name: "quiet" type: "Silence" bottom: "c" }
+    """)
+    assert rewrite.living(graph) is graph
+    wanted = dataclasses.replace(graph, wanted=("a",))
+    assert [node.name for node in rewrite.living(wanted)] == ["x", "t", "a", "c", "loss", "quiet"]
+
+
+def filled(graph: Graph) -> Graph:
+    arrays = {name: np.full(p.weight.shape, i, np.float32) for i, (name, p) in enumerate(graph.parameters.items())}
+    return dataclasses.replace(graph, arrays=arrays)
+
+
+def test_exchange_puts_nodes_with_weights_of_their_own_in_the_place_of_others(read, golden):
+    graph = filled(read(CHAIN))
+    a, r = graph.node("a"), graph.node("r")
+    made = dataclasses.replace(a, outputs=r.outputs, origins=("a", "d", "r"))
+    weight = np.arange(12.0).reshape(3, 4)
+    found = rewrite.exchange(graph, {"a", "d", "r"}, [made], {"a": {"weight": weight}})
+    ir.verify(found)
+    golden(
+        found,
+        """
+        net net TEST
+          x f32[8 4] = Input
+          r f32[8 3] = InnerProduct(outputs=3) <- x  # a
+          b f32[8 2] = InnerProduct(outputs=2) <- r
+        """,
+    )
+    assert found.arrays["a.weight"].dtype == np.float32
+    assert np.array_equal(found.arrays["a.weight"], weight)
+    assert found.arrays["a.bias"] is graph.arrays["a.bias"]
+    assert list(found.parameters) == ["a.weight", "a.bias", "b.weight", "b.bias"]
+
+
+def test_exchange_leaves_a_shared_weight_to_those_who_share_it(read):
+    shared = 'param { name: "w" }'
+    graph = filled(
+        read(f"""
+        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 8 dim: 4 }} }} }}
+        layer {{ name: "a" type: "InnerProduct" bottom: "x" top: "a" {shared}
+          inner_product_param {{ num_output: 4 bias_term: false }} }}
+        layer {{ name: "b" type: "InnerProduct" bottom: "a" top: "b" {shared}
+          inner_product_param {{ num_output: 4 bias_term: false }} }}
+        """)
+    )
+    found = rewrite.exchange(graph, {"a"}, [graph.node("a")], {"a": {"weight": np.ones((4, 4))}})
+    ir.verify(found)
+    assert found.node("b").weights == {"weight": "a.weight"}
+    assert found.arrays["a.weight"] is graph.arrays["a.weight"]
+    assert found.node("a").weights == {"weight": "a_2.weight"}
+    assert found.parameters["a_2.weight"].layer == "a"
+    # Where the owner goes, who is left owns it.
+    alone = rewrite.exchange(graph, {"a"}, [])
+    assert alone.parameters["a.weight"].layer == "b"
