@@ -19,9 +19,9 @@ FLOORS = {
     1: {"text", "ir"},
     2: {"layers"},
     3: {"reader", "passes", "module", "weights", "data", "runs"},
-    4: {"lint", "models", "train", "export", "plotting"},
+    4: {"lint", "models", "train", "export", "plotting", "quantization"},
     5: {"engines", "checking"},
-    6: {"pycaffe", "studio", "serve", "sweep"},
+    6: {"inference", "optimize", "doctor", "pycaffe", "studio", "serve", "sweep"},
     7: {"cli"},
     8: {"__main__"},
 }

@@ -18,8 +18,11 @@ COMMANDS = {
     "test": "Score a trained net on its test data.",
     "learning-curve": "Train on more and more data and draw the test scores.",
     "infer": "Classify images with a trained model.",
+    "optimize": "Make the fastest engine of a trained net on this machine, with proof.",
+    "agree": "Compare models blob by blob, on any engines.",
     "plot": "Draw the loss, scores and learning rate of runs over their iterations.",
     "export": "Write a trained net for other runtimes.",
+    "lint": "Say what a runtime is known to refuse in an ONNX file.",
     "check": "Parse and build nets and solvers, and say what is wrong.",
     "explain": "Explain the code of an error or warning.",
     "show": "List a net: one line a layer, with shapes.",
@@ -27,6 +30,7 @@ COMMANDS = {
     "cost": "Count a net's parameters, operations and memory, and the batch that fits.",
     "time": "Time a net, layer by layer, and its training step.",
     "layers": "List the layer types there are, or explain one.",
+    "doctor": "Check this machine's driver, runtimes and packages, and say what mends them.",
     "data": "Convert, describe, show and check data sets.",
 }
 """Every command with the line that `nktc --help` has for it."""

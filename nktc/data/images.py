@@ -153,11 +153,18 @@ def prepare(image: bytes | str | Path, p: Preprocessing) -> Tensor:
     picture = decode(data, p.order)
     if picture is None:
         raise NktcError(f"{name} is not an image that can be decoded")
-    pixels = torch.from_numpy(resize(picture, p.size, p.resize_mode, p.fill))[None]
+    return prepared(resize(picture, p.size, p.resize_mode, p.fill)[None], p)[0]
+
+
+def prepared(pictures: np.ndarray, p: Preprocessing) -> Tensor:
+    """u8 or f32 [n c h w] of one size, planes in the order of `p`, as the net takes them: f32[n c h w], all but the
+    resize done. Raises LayerError for what has another size than the mean."""
     deviations = () if p.std is None else tuple(p.std.ravel().tolist())
     settings = Transform(scale=p.scale, crop=p.crop, std_values=deviations)
-    pipeline = transform.Pipeline(settings, Phase.TEST, tuple(pixels.shape[1:]), mean=p.mean)
-    return pipeline(pixels, np.zeros(1, np.uint64))[0]
+    pipeline = transform.Pipeline(settings, Phase.TEST, tuple(pictures.shape[1:]), mean=p.mean)
+    # torch takes none that cannot be written to, as in a file that is mapped, and none that run backwards.
+    held = pictures if pictures.flags.writeable and min(pictures.strides) >= 0 else pictures.copy()
+    return pipeline(torch.from_numpy(held), np.zeros(len(pictures), np.uint64))
 
 
 def load_images(paths: Sequence[str | Path], p: Preprocessing, threads: int | None = None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,9 @@ import onnxruntime
 import torch
 
 from nktc import export
-from nktc.engines.engine import Facts, Options
-from nktc.engines.onnx_file import with_outputs
-from nktc.errors import NktcError
+from nktc.engines.engine import Options
+from nktc.engines.onnx_file import facts, with_outputs
+from nktc.errors import NktcError, near
 from nktc.ir import DType, Graph, Shape, Value
 
 # What it has to say on standard error comes as exceptions too.
@@ -49,6 +48,11 @@ class OnnxRuntime:
         model = export.to_onnx(graph, target=export.target(self.target), batch=options.batch or None)
         return OnnxSession(onnx_ir.to_proto(model).SerializeToString(), options, graph.name)
 
+    def build_plain(self, graph: Graph, options: Options) -> OnnxSession:
+        """A session of the file that any runtime would be given, to compare with."""
+        model = export.to_onnx(graph, batch=options.batch or None)
+        return OnnxSession(onnx_ir.to_proto(model).SerializeToString(), options, graph.name)
+
     def open(self, path: Path, options: Options, blobs: Sequence[str] = ()) -> OnnxSession:
         """A session of an ONNX file. Raises NktcError where ONNX Runtime refuses it."""
         return OnnxSession(with_outputs(path, blobs) if blobs else str(path), options, str(path))
@@ -62,9 +66,16 @@ class OnnxSession:
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4
         settings.intra_op_num_threads = options.threads
-        providers = _providers(options.device)
+        # Threads that wait for more work turn, and slow down whatever else runs.
+        settings.add_session_config_entry("session.force_spinning_stop", "1")
+        providers = _providers(options.device, _layout(options.settings))
         try:
             self.session = onnxruntime.InferenceSession(model, settings, providers=providers)
+            if "int8" in self.session.get_modelmeta().custom_metadata_map.get("nktc.precision", ""):
+                # What we leave in f32 between layers in 8 bits is meant so: it is slower in 8.
+                self.session = onnxruntime.InferenceSession(
+                    model, settings, providers=providers, disabled_optimizers=["QDQPropagationTransformer"]
+                )
         except Exception as error:  # its errors share no base class but Exception
             help = "give a whole ONNX file of operators that ONNX Runtime has"
             raise NktcError(f"ONNX Runtime cannot load {name}: {_reason(error)}", help=help) from None
@@ -80,7 +91,7 @@ class OnnxSession:
         self.device = "cpu" if used == "CPUExecutionProvider" else "cuda"
         self.inputs = tuple(self._value(x) for x in self.session.get_inputs())
         self.outputs = tuple(self._value(x) for x in self.session.get_outputs())
-        self.facts = self._facts()
+        self.facts = facts(self.session.get_modelmeta().custom_metadata_map, name)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [output.name for output in self.outputs]
@@ -98,18 +109,6 @@ class OnnxSession:
             raise NktcError(f"{self.name}: {x.name} is {x.type}, which nktc does not handle", help=help)
         return Value(x.name, _shape(x.shape), TYPES[x.type])
 
-    def _facts(self) -> Facts:
-        """What the file says of itself. Raises NktcError where its metadata cannot be read."""
-        try:
-            found = self.session.get_modelmeta().custom_metadata_map
-            packed = json.loads(found.get("nktc.preprocessing", "{}"))
-            preprocessing = {name: export.unpack(p) for name, p in packed.items()}
-            labels = tuple(map(str, json.loads(found.get("nktc.labels", "[]"))))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NktcError(f"the metadata of {self.name} cannot be read: {error}", help="export it again") from None
-        origin = {key.removeprefix("nktc."): value for key, value in found.items() if key.startswith("nktc.origin.")}
-        return Facts(preprocessing, labels, origin)
-
 
 def _reason(error: Exception) -> str:
     """Its first line, "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from FILE failed:...", without the codes
@@ -123,7 +122,19 @@ def _shape(dims: Sequence[Any]) -> Shape:
     return tuple(dim if isinstance(dim, int) else 0 for dim in dims)
 
 
-def _providers(device: str) -> list[Any]:
+def _layout(settings: Mapping[str, Any]) -> str:
+    """The layout of pictures that the CUDA provider is to prefer. Raises NktcError for settings that there are not."""
+    for name in settings:
+        if name != "layout":
+            help = near(name, ["layout"]) or "it has one: layout"
+            raise NktcError(f'the backend onnxruntime has no setting "{name}"', help=help)
+    layout = str(settings.get("layout", "NCHW"))
+    if layout not in ("NCHW", "NHWC"):
+        raise NktcError(f"layout is {layout}", help="NCHW or NHWC; on the CPU ONNX Runtime chooses for itself")
+    return layout
+
+
+def _providers(device: str, layout: str = "NCHW") -> list[Any]:
     """The providers for a device, the wanted one first; auto takes the GPU where torch finds one."""
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
@@ -132,4 +143,5 @@ def _providers(device: str) -> list[Any]:
         return ["CPUExecutionProvider"]
     if torch.cuda.is_available():
         onnxruntime.preload_dlls()  # the CUDA libraries that came with torch
-    return [("CUDAExecutionProvider", {"device_id": int(number or 0)}), "CPUExecutionProvider"]
+    cuda = {"device_id": int(number or 0), "prefer_nhwc": int(layout == "NHWC")}
+    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]

@@ -19,9 +19,11 @@ import onnx_ir as ir
 
 from nktc import __version__
 from nktc.errors import LayerError, NktcError
-from nktc.export.targets import PORTABLE, Target
+from nktc.export.rules import RULES
+from nktc.export.targets import PORTABLE, TARGETS, Target
 from nktc.files import atomic
-from nktc.ir import DType, Graph, Grid, Node, Operand, Preprocessing, Shape, infer, rewrite
+from nktc.ir import DType, Graph, Grid, Node, Operand, Preprocessing, Shape, Value, infer, rewrite
+from nktc.layers import Quantize
 
 _TYPES = {
     DType.F32: ir.DataType.FLOAT,
@@ -34,13 +36,18 @@ _TYPES = {
 
 
 def to_onnx(
-    graph: Graph, origin: Mapping[str, str] | None = None, target: Target = PORTABLE, batch: int | None = None
+    graph: Graph,
+    origin: Mapping[str, str] | None = None,
+    target: Target = PORTABLE,
+    batch: int | None = None,
+    inside: bool = False,
 ) -> ir.Model:
     """The model of a deploy graph whose weights are known, as `target` takes it.
 
-    The batch is left open where every layer follows it, or is fixed to `batch`. State that lives from one forward to
-    the next starts anew at each run. `origin` goes into the metadata. Raises located NktcErrors where a layer has no
-    ONNX form, or does not take the batch.
+    The batch is left open where every layer follows it, or is fixed to `batch`, where 0 is an open one or none. State
+    that lives from one forward to the next starts anew at each run. `origin` goes into the metadata. `inside`, the
+    model takes pictures that only have their size: u8 [n h w c], RGB or gray. The same graph gives the same bytes.
+    Raises located NktcErrors where a layer has no ONNX form, is beyond the target, or does not take the batch.
     """
     if batch:
         graph = rewrite.with_batch(graph, batch)
@@ -49,15 +56,24 @@ def to_onnx(
     unknown = [name for name, p in graph.parameters.items() if name not in graph.arrays and not p.weight.volatile]
     if unknown:
         raise NktcError(f"{graph.name} has no weights for {unknown[0]}", help="give its trained weights")
-    writer = _Writer(not batch and follows_batch(graph), target)
+    follows = not batch and follows_batch(graph)
+    if batch == 0 and not follows:
+        help = "give a number, or leave --batch out for its own"
+        raise NktcError(f"{graph.name} does not take any batch: an item of a batch is not one of each value", help=help)
+    _within(graph, target)
+    writer = _Writer(follows, target)
+    pictures = _pictures(graph) if inside else {}
     for value in graph.inputs:
-        writer.enter(value.name, value.shape, value.dtype)
+        if value.name in pictures:
+            _prepare(writer, value, pictures[value.name])
+        else:
+            writer.enter(value.name, value.shape, value.dtype)
     for node in graph:
         if node.outputs and not node.layer.source:
             _write(writer, node, graph)
     model = ir.Model(
         ir.Graph(
-            inputs=[writer.values[value.name].value for value in graph.inputs],
+            inputs=writer.inputs,
             outputs=[writer.values[value.name].value for value in graph.outputs],
             nodes=writer.nodes,
             initializers=[*writer.initializers.values()],
@@ -68,7 +84,8 @@ def to_onnx(
         producer_name="nktc",
         producer_version=__version__,
     )
-    model.metadata_props.update(metadata(graph, origin or {}) | {"nktc.target": target.name})
+    told = {"nktc.target": target.name, "nktc.precision": precision(graph)}
+    model.metadata_props.update(metadata(graph, origin or {}, inside) | told)
     return model
 
 
@@ -93,10 +110,19 @@ def follows_batch(graph: Graph) -> bool:
     return all(a.shape and b.shape == (2 * a.shape[0], *a.shape[1:]) and a.shape[0] == batch for a, b in pairs)
 
 
-def metadata(graph: Graph, origin: Mapping[str, str]) -> dict[str, str]:
-    """What `nktc infer` reads back: nktc.preprocessing and nktc.labels as JSON, nktc.origin.* as text."""
-    found = {f"nktc.origin.{key}": value for key, value in origin.items()}
-    found["nktc.preprocessing"] = json.dumps({k: pack(p) for k, p in graph.preprocessing.items()})
+def precision(graph: Graph) -> str:
+    """What the layers of a graph compute in, as --precision has it; several with a + between."""
+    dtypes = {value.dtype for value in graph.values.values()}
+    said = {"int8": bool(graph.grids), "fp16": DType.F16 in dtypes, "bf16": DType.BF16 in dtypes}
+    return "+".join(name for name, there in said.items() if there) or "fp32"
+
+
+def metadata(graph: Graph, origin: Mapping[str, str], inside: bool = False) -> dict[str, str]:
+    """What `nktc infer` reads back: nktc.preprocessing and nktc.labels as JSON; nktc.version and nktc.origin.* as text.
+    Of preprocessing that is `inside` what is left to do."""
+    found = {"nktc.version": __version__} | {f"nktc.origin.{key}": value for key, value in origin.items()}
+    packed = {name: pack(_left(p)) | {"inside": True} if inside else pack(p) for name, p in graph.preprocessing.items()}
+    found["nktc.preprocessing"] = json.dumps(packed)
     found["nktc.labels"] = json.dumps(graph.labels)
     return found
 
@@ -134,6 +160,65 @@ def unpack(packed: Mapping[str, Any]) -> Preprocessing:
     )
 
 
+def _left(p: Preprocessing) -> Preprocessing:
+    """What is to be done for a model that does the rest inside."""
+    order = "GRAY" if p.order == "GRAY" else "RGB"
+    return Preprocessing(p.size, order, resize_mode=p.resize_mode, fill=p.fill)
+
+
+def _pictures(graph: Graph) -> Mapping[str, Preprocessing]:
+    """The inputs that become pictures. Raises NktcError where there are none."""
+    if not graph.preprocessing:
+        fed = ", ".join(value.name for value in graph.inputs)
+        help = "give the net with its data layer, or leave the preprocessing outside"
+        raise NktcError(f"what a picture goes through to become {fed} is not known", help=help)
+    return graph.preprocessing
+
+
+def _prepare(writer: _Writer, value: Value, p: Preprocessing) -> None:
+    """The input of a model as u8 [n h w c], and all but the resize of what `data.prepare` does with it."""
+    batch, channels, *_ = value.shape
+    height, width = p.size
+    writer.layer = f"{value.name}:prepared"
+    writer.enter(value.name, (batch, height, width, channels), DType.U8)
+    y = writer("Cast", writer.values[value.name], to=ir.DataType.FLOAT)
+    y = writer("Transpose", y, perm=[0, 3, 1, 2])
+    if p.order == "BGR":
+        y = writer("Gather", y, writer.constant([2, 1, 0], "int64"), axis=1)
+    if p.mean is not None:
+        y = writer("Sub", y, writer.constant(p.mean))
+    if p.crop:
+        top, left = (height - p.crop) // 2, (width - p.crop) // 2
+        corners = (writer.constant(n, "int64") for n in ([top, left], [top + p.crop, left + p.crop], [2, 3]))
+        y = writer("Slice", y, *corners)
+    if p.scale != 1:
+        y = writer("Mul", y, writer.constant(p.scale))
+    if p.std is not None:
+        y = writer("Div", y, writer.constant(p.std))
+    writer.name(y, f"{value.name}:prepared", value.shape, value.dtype)
+    writer.values[value.name] = y
+
+
+def _within(graph: Graph, target: Target) -> None:
+    """Raises a located LayerError for the first layer in a precision that the target does not take."""
+    for node in graph:
+        halves = {value.dtype.value for value in node.outputs} & {"f16", "bf16"}
+        eight = isinstance(node.layer, Quantize) or any(name in graph.grids for name in node.weights.values())
+        with infer.place(node.type, node.name, node.locate):
+            for said in halves - set(target.halves):
+                raise LayerError(f"runs in {said}, which the target {target.name} does not take", help=_takers(said))
+            if eight and not target.eight_bits:
+                raise LayerError(
+                    f"runs in 8 bits, which the target {target.name} does not take", help=_takers("8 bits")
+                )
+
+
+def _takers(said: str) -> str:
+    """The targets that take a precision."""
+    takers = [t.name for t in TARGETS.values() if (t.eight_bits if said == "8 bits" else said in t.halves)]
+    return f"{' and '.join(takers)} take it"
+
+
 def _write(writer: _Writer, node: Node, graph: Graph) -> None:
     """One layer's operators; its outputs take the graph's names."""
     writer.layer, writer.dtype = node.name, node.inputs[0].dtype if node.inputs else DType.F32
@@ -145,17 +230,37 @@ def _write(writer: _Writer, node: Node, graph: Graph) -> None:
             continue
         held = writer.weight(name, graph)
         weights[local] = held if held.shape == own[local].shape else writer.reshaped(held, own[local].shape)
+    if writer.target == "onnxruntime" and (steps := _steps_of_products(node, graph)) is not None and "bias" in weights:
+        weights["bias"] = writer.in_steps(node.weights["bias"], graph, steps)
+    before = len(writer.nodes)
     with infer.place(node.type, node.name, node.locate):
         if node.layer.each:
             made: Any = tuple(node.layer.onnx(writer, x, **weights) for x in inputs)
         else:
             made = node.layer.onnx(writer, *inputs, **weights)
+        for written in writer.nodes[before:]:
+            for rule in RULES.get(writer.target, ()):
+                if rule.refuses and rule.hits(written):
+                    help = "export for another --target"
+                    raise LayerError(f"{rule.message(written)} ({rule.source})", help=help)
     outputs = made if isinstance(made, tuple) else (made,)
     for value, operand in zip(node.outputs, outputs, strict=True):
         # A rule may hand its input or a weight straight back; those have names already.
         if operand.value.producer() is None or operand.named:
             operand = writer("Identity", operand)
         writer.name(operand, value.name, value.shape, value.dtype)
+
+
+def _steps_of_products(node: Node, graph: Graph) -> np.ndarray | None:
+    """What one step of a layer's sums of products is worth, for each output, where it runs in 8 bits: ONNX Runtime
+    wants its bias in them."""
+    weight = node.weights.get("weight")
+    if weight is None or weight not in graph.grids:
+        return None
+    maker = graph.producers[node.inputs[0].name].layer
+    if not isinstance(maker, Quantize):
+        return None
+    return (graph.grids[weight].steps * maker.scale).astype(np.float32)
 
 
 def _opset(graph: Graph, target: Target) -> int:
@@ -181,6 +286,7 @@ class _Writer:
         self.target = target.name
         self.layer = ""
         self.dtype = DType.F32
+        self.inputs: list[ir.Value] = []
         self.nodes: list[ir.Node] = []
         self.values: dict[str, _Operand] = {}
         self.initializers: dict[str, ir.Value] = {}
@@ -218,6 +324,15 @@ class _Writer:
                 self.initializer(held, array.astype(self.dtype.numpy))
         return self.values[held]
 
+    def in_steps(self, name: str, graph: Graph, steps: np.ndarray) -> _Operand:
+        """A bias in whole steps of 32 bits, for one layer."""
+        bias = np.rint(graph.arrays[name].astype(np.float64) / steps)
+        whole = self.constant(np.clip(bias, -(2**31), 2**31 - 1), "int32")
+        scale = self.constant(steps)
+        made: _Operand = self("DequantizeLinear", whole, scale, axis=0)
+        made.shape = bias.shape
+        return made
+
     def _in_steps(self, name: str, array: np.ndarray, grid: Grid) -> None:
         """Whole steps and their size, multiplied where they are used."""
         steps = self.initializer(f"{name}:steps", grid.whole(array))
@@ -246,6 +361,7 @@ class _Writer:
     def enter(self, name: str, shape: Shape, dtype: DType) -> None:
         """An input of the model."""
         self.name(_Operand(ir.Value()), name, shape, dtype)
+        self.inputs.append(self.values[name].value)
 
     def name(self, operand: _Operand, name: str, shape: Shape, dtype: DType, follows: bool = True) -> None:
         """Give an operand the graph's name, shape and type; where it follows the batch axis 0 is left open."""

@@ -28,7 +28,7 @@ TARGETS = {
         PORTABLE,
         Target("onnxruntime", "ONNX Runtime 1.20 and newer"),
         Target("openvino", "OpenVINO 2024 and newer", halves=("f16", "bf16")),
-        Target("opencv", "OpenCV 5 (cv2.dnn)", eight_bits=False, halves=()),
+        Target("opencv", "OpenCV 5 (cv2.dnn)", eight_bits=False),
         Target("tensorrt", "TensorRT 10 and 11", signed=True, halves=("f16", "bf16")),
     )
 }

@@ -169,22 +169,18 @@ class Pool:
             return emit("GlobalMaxPool", x)
         # Never ceil_mode: runtimes differ in it. The size is known, so the overhang is padding with a number.
         window = self.window(size)
-        pads = [*window.pad, *window.beyond(size, self.seeing(size))]
-        return emit(
-            "MaxPool", x, outputs=outputs, kernel_shape=list(window.kernel), strides=list(window.stride), pads=pads
-        )
+        return _pool(emit, "MaxPool", x, window, window.pad, window.beyond(size, self.seeing(size)), outputs=outputs)
 
     def _emit_mean(self, emit: Emitter, x: Operand, size: Shape) -> Operand:
         if not self.kernel:
             return emit("GlobalAveragePool", x)
         window = self.window(size)
-        common: dict[str, Any] = {"kernel_shape": list(window.kernel), "strides": list(window.stride)}
         beyond = window.beyond(size, self.seeing(size))
-        behind = [max(0, b - p) for b, p in zip(beyond, window.pad, strict=True)]
+        behind = tuple(max(0, b - p) for b, p in zip(beyond, window.pad, strict=True))
         if not any(behind):
-            return emit("AveragePool", x, pads=[*window.pad] * 2, count_include_pad=1, **common)
+            return _pool(emit, "AveragePool", x, window, window.pad, window.pad, count_include_pad=1)
         padded = _pad(emit, x, window.pad, window.pad, 0.0) if any(window.pad) else x
-        return emit("AveragePool", padded, pads=[0] * len(size) + behind, count_include_pad=0, **common)
+        return _pool(emit, "AveragePool", padded, window, (0,) * len(size), behind, count_include_pad=0)
 
     def _emit_finish(self, emit: Emitter, x: Operand, y: Operand, blank: float | None = None) -> Operand:
         none = [0] * len(x.shape[2:])
@@ -349,6 +345,20 @@ def _pair(p: PoolingParameter, whole: str, part: str) -> Shape:
     """Height and width of one setting, () where it is not given. Raises LayerError."""
     sizes = sides(p, (getattr(p, whole),) * 2 if p.HasField(whole) else (), whole, part)  # type: ignore[arg-type]
     return sizes if part == "pad" else positive(sizes, whole)
+
+
+def _pool(
+    emit: Emitter, op: str, x: Operand, window: Window, before: Shape, behind: Shape, outputs: int = 1, **more: int
+) -> Any:
+    """An operator that pools, with that padding. TensorRT pools 2 and 3 axes."""
+    kernel, stride = window.kernel, window.stride
+    lone = emit.target == "tensorrt" and len(kernel) == 1
+    if lone:
+        x = emit("Unsqueeze", x, emit.constant([2], "int64"))
+        kernel, stride, before, behind = (1, *kernel), (1, *stride), (0, *before), (0, *behind)
+    pads = [*before, *behind]
+    y = emit(op, x, outputs=outputs, kernel_shape=list(kernel), strides=list(stride), pads=pads, **more)
+    return emit("Squeeze", y, emit.constant([2], "int64")) if lone else y
 
 
 def _pad(emit: Emitter, x: Operand, before: Sequence[int], behind: Sequence[int], value: float) -> Operand:

@@ -38,6 +38,10 @@ class Cast(Layer, param="cast_param", saves="nothing"):
         return x.to(torch.promote_types(x.dtype, torch.float32) if self.to is DType.F32 else TORCH[self.to])
 
     def onnx(self, emit: Emitter, x: Operand) -> Operand:
+        if emit.target == "onnxruntime" and self.to is emit.dtype:
+            # Keeps what is between two Quantizes in f32, where that is meant; it would be run in 8 bits, and slower. A
+            # Cast to the same type is taken out, a Max of one is not.
+            return emit("Max", x)
         return emit("Cast", x, to=ONNX[self.to])
 
 

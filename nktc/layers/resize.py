@@ -79,13 +79,17 @@ class Resize(Layer, param="resize_param", saves="nothing"):
     def onnx(self, emit: Emitter, x: Operand) -> Operand:
         size = x.shape[2:]
         target = self.target(size)
-        if self.mode == "NEAREST" and any(m % n for n, m in zip(size, target, strict=True)):
+        # OpenCV resizes 2 axes, TensorRT's table has no cubic.
+        spelt_out = (emit.target == "opencv" and len(size) != 2) or (emit.target == "tensorrt" and self.mode == "CUBIC")
+        if self.mode == "NEAREST" and (spelt_out or any(m % n for n, m in zip(size, target, strict=True))):
             # Runtimes place a pixel by a quotient of f32, which may be just below the whole number.
             y = x
             for axis, (n, m) in enumerate(zip(size, target, strict=True)):
                 if n != m:
                     y = emit("Gather", y, emit.constant(np.arange(m) * n // m, "int64"), axis=axis + 2)
             return y
+        if spelt_out:
+            return self._emit_products(emit, x)
         return emit(
             "Resize",
             x,
@@ -98,6 +102,21 @@ class Resize(Layer, param="resize_param", saves="nothing"):
                 "asymmetric" if self.mode == "NEAREST" else "align_corners" if self.corners else "half_pixel"
             ),
         )
+
+    def _emit_products(self, emit: Emitter, x: Operand) -> Operand:
+        """One matrix an axis: what each of its places becomes."""
+        size, y = list(x.shape), x
+        for axis, m in enumerate(self.target(x.shape[2:]), 2):
+            n, behind = size[axis], math.prod(size[axis + 1 :])
+            if n == m:
+                continue
+            mode = INTERPOLATE[self.mode, 2]
+            matrix = F.interpolate(torch.eye(n)[None, None], (m, n), mode=mode, align_corners=self.corners)[0, 0]
+            rows = emit("Reshape", y, emit.constant(emit.batched((*size[:axis], n, behind)), "int64"))
+            size[axis] = m
+            made = emit("MatMul", emit.constant(matrix.numpy()), rows)
+            y = emit("Reshape", made, emit.constant(emit.batched(tuple(size)), "int64"))
+        return y
 
     def flops(self, x: Shape, y: Shape) -> int:
         along = {"NEAREST": 0, "LINEAR": 2, "CUBIC": 4}[self.mode]

@@ -69,9 +69,23 @@ PROMISED = {
     "export": ({"--onnx": "one, required", "--run": "one", "--model": "one", "--weights": "one"}, []),
     "infer": (
         {"--model": "one, required", "--weights": "one", "--backend": "one", "--top": "one", "--json": "flag"},
-        ["paths..."],
+        ["[paths...]"],
     ),
+    "optimize": (
+        {
+            "-o": "one, required",
+            "--weights": "one",
+            "--backend": "one",
+            "--precision": "one",
+            "--calibrate": "many",
+            "--max-drop": "one",
+            "--report": "flag",
+        },
+        ["model"],
+    ),
+    "agree": ({"--weights": "one", "--tolerance": "one"}, ["models..."]),
     "check": ({}, ["files..."]),
+    "doctor": ({"--json": "flag"}, []),
     "explain": ({}, ["[code]"]),
     "show": ({}, ["file"]),
     "upgrade": ({"-o": "one", "--in-place": "flag", "--check": "flag"}, ["file"]),
@@ -92,8 +106,31 @@ PROMISED = {
 BUILT = {"--input-shape", "--level", "--stage", "--allow-python"}  # how a net is built that is only looked at
 BEYOND = {
     "check": {*BUILT, "--json", "--strict"},
-    "export": {"--data", "--allow-python"},
-    "infer": {"--device", "--data", "--allow-python"},
+    "agree": {
+        *("--data-from", "--records", "--seed", "--all", "--outputs-only", "--json"),
+        *("--device", "--data", "--allow-python"),
+    },
+    "optimize": {
+        *(
+            "--keep",
+            "--calibration",
+            "--save-calibration",
+            "--records",
+            "--batch",
+            "--latency-ms",
+            "--goal",
+            "--threads",
+        ),
+        *("--pass", "--set", "--seconds", "--json", "--device", "--data", "--allow-python"),
+    },
+    "doctor": {"--bundle", "--run"},
+    "export": {
+        *("--data", "--allow-python", "--target", "--batch", "--precision", "--preprocessing-inside", "--optimise"),
+    },
+    "infer": {
+        *("--device", "--data", "--allow-python", "--threads", "--batch", "--list", "--every", "--oversample"),
+        *("--raw", "--blob", "--jsonl", "--csv", "--output"),
+    },
     "show": {*BUILT, "--phase", "--prototxt", "--expand", "--dot", "--torch", "--weights", "--data", "--rankdir", "-o"},
     "plot": {"-o", "--metric", "--x", "--smooth"},
     "test": {"--level", "--stage", "--device", "--data", "--allow-python"},

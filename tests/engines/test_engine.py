@@ -20,7 +20,7 @@ from nktc.errors import NktcError
 from nktc.ir import Graph, Value
 
 ENGINES = ("onnxruntime", "torch")
-MODULES = {name: sys.modules[f"nktc.engines.{name}"] for name in ("engine", "agree")}  # the door has functions so named
+MODULE = sys.modules["nktc.engines.engine"]  # the door has a function so named
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def test_ours_are_registered_as_a_strangers_would_be():
 @pytest.fixture
 def registry(monkeypatch, tmp_path):
     """A folder where packages lie as if installed."""
-    MODULES["engine"]._registered.cache_clear()
+    MODULE._registered.cache_clear()
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    MODULES["engine"]._registered.cache_clear()
+    MODULE._registered.cache_clear()
 
 
 def test_a_strangers_engine_runs_by_its_name(monkeypatch, graph, registry, tmp_path):
@@ -135,28 +135,6 @@ def test_a_gpu_asked_for_by_name_is_had_or_an_error():
     assert len(said) == len(ENGINES)
     assert all(line.startswith("error: --device cuda cannot be had") and "--device cpu" in line for line in said)
     assert done.stderr == ""
-
-
-def test_differences_are_those_of_the_arrays(graph, monkeypatch):
-    answers = {"a": np.array([[1.0, -4.0]]), "b": np.array([[1.5, -4.0]]), "c": np.array([1.0])}
-
-    class Fixed:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def build(self, graph: Graph, options: Options) -> Fixed:
-            return self
-
-        def run(self, feeds: dict) -> dict:
-            return {"p": answers[self.name]}
-
-    monkeypatch.setattr(MODULES["agree"], "engine", Fixed)
-    found = engines.agree(graph, ["a", "b", "c", "a"], {})
-    assert [(d.engine, d.output, d.absolute, d.relative) for d in found] == [
-        ("b", "p", 0.5, 0.125),
-        ("c", "p", float("inf"), float("inf")),
-        ("a", "p", 0, 0),
-    ]
 
 
 # ONNX files.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,9 @@ import onnx
 import onnx_ir
 import pytest
 
-from nktc import data, engines, export, module, passes, reader
+from nktc import __version__, data, engines, export, module, passes, reader
 from nktc.errors import NktcError
-from nktc.ir import Graph, Phase, Preprocessing
+from nktc.ir import DType, Graph, Phase, Preprocessing, Value
 
 ROOT = Path(__file__).parents[2]
 NETS = sorted(path.parent.name for path in ROOT.glob("nets/*/train.prototxt"))
@@ -34,14 +37,22 @@ def with_weights(graph: Graph) -> Graph:
     return dataclasses.replace(graph, arrays=module.compile(graph, seed=1).arrays())
 
 
+def check(graph: Graph, feeds: dict[str, np.ndarray]) -> list[str]:
+    """The outputs, once torch and ONNX Runtime have been seen to agree on them."""
+    expected, found = (
+        engines.engine(e).build(graph, engines.Options("cpu")).run(feeds) for e in ("torch", "onnxruntime")
+    )
+    for name, y in expected.items():
+        np.testing.assert_allclose(found[name], y, rtol=0, atol=1e-5 * np.abs(y).max(), err_msg=name)
+    return list(found)
+
+
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_torch_and_onnx_runtime_agree_on_every_shipped_net(name, batch):
     graph = deployed(name)
     feeds = {k: 50 * v for k, v in engines.random_feeds(graph, batch, seed=2).items()}
-    differences = engines.agree(graph, ["torch", "onnxruntime"], feeds)
-    assert [d.output for d in differences] == [OUTPUTS.get(name, "prob")]
-    assert differences[0].relative <= 1e-5
+    assert check(graph, feeds) == [OUTPUTS.get(name, "prob")]
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -100,7 +111,7 @@ def test_a_net_that_mixes_items_of_a_batch_keeps_its_batch(read):
     assert not export.follows_batch(graph)
     model = onnx_ir.to_proto(export.to_onnx(graph))
     assert [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [4, 6]
-    assert engines.agree(graph, ["torch", "onnxruntime"], engines.random_feeds(graph, 4, 0))[0].relative <= 1e-5
+    check(graph, engines.random_feeds(graph, 4, 0))
 
 
 def test_shared_in_place_and_side_outputs_survive(read):
@@ -117,9 +128,7 @@ def test_shared_in_place_and_side_outputs_survive(read):
     )
     model = onnx_ir.to_proto(export.to_onnx(graph))
     assert sorted(init.name for init in model.graph.initializer if not init.name.count(":")) == ["a.bias", "a.weight"]
-    differences = engines.agree(graph, ["torch", "onnxruntime"], engines.random_feeds(graph, 2, 0))
-    assert {d.output for d in differences} == {"c", "s"}
-    assert max(d.relative for d in differences) <= 1e-5
+    assert set(check(graph, engines.random_feeds(graph, 2, 0))) == {"c", "s"}
 
 
 def test_a_layer_without_an_onnx_form_is_named_with_its_place(read, golden):
@@ -159,3 +168,93 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         export.save(model, tmp_path / "net.onnx")
     assert (tmp_path / "net.onnx").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_the_same_graph_gives_the_same_bytes():
+    """Also in another process, whose hashes of texts are others."""
+    code = (
+        "import sys, hashlib, onnx_ir\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from big_nets import BIG_NETS, random_weights\n"
+        "from nktc import export, reader\n"
+        "from nktc.ir import Phase\n"
+        "graph = random_weights(reader.build(reader.parse_net(BIG_NETS['squeezenet11']()), Phase.TEST), seed=1)\n"
+        "model = export.to_onnx(graph, {'b': '1', 'a': '2'}, export.target('onnxruntime'))\n"
+        "print(hashlib.sha256(onnx_ir.to_proto(model).SerializeToString()).hexdigest())\n"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **seed}
+        ).stdout
+        for seed in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2"})
+    }
+    assert len(digests) == 1
+
+
+def test_metadata_says_by_what_and_for_what_a_file_was_made():
+    found = export.to_onnx(deployed("mlp"), {"net": "x"}, export.target("tensorrt"), batch=4).metadata_props
+    assert (found["nktc.version"], found["nktc.target"], found["nktc.precision"]) == (__version__, "tensorrt", "fp32")
+
+
+def test_a_net_that_mixes_its_batch_cannot_take_any(read):
+    graph = with_weights(
+        read("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 4 dim: 6 } } }
+        layer { name: "r" type: "Reshape" bottom: "x" top: "y" reshape_param { shape { dim: 2 dim: 12 } } }
+    """)
+    )
+    with pytest.raises(NktcError, match="does not take any batch"):
+        export.to_onnx(graph, batch=0)
+    export.to_onnx(graph)
+
+
+# Preprocessing inside.
+
+PICTURES = [
+    Preprocessing((9, 11), "BGR"),
+    Preprocessing((9, 11), "RGB", np.array([100.0, 110, 120], np.float32).reshape(3, 1, 1), 0.017),
+    Preprocessing((9, 11), "BGR", np.arange(297, dtype=np.float32).reshape(3, 9, 11), 0.5, 6),
+    Preprocessing((8, 8), "BGR", None, 1 / 255, 5, std=np.array([0.2, 0.3, 0.4], np.float32).reshape(3, 1, 1)),
+    Preprocessing((7, 7), "GRAY", np.full((1, 1, 1), 33.3, np.float32), 1 / 256, 4),
+]
+
+
+@pytest.mark.parametrize("p", PICTURES, ids=lambda p: f"{p.order} {p.crop}")
+@pytest.mark.parametrize("target", ["portable", "onnxruntime", "openvino", "tensorrt"])
+def test_preprocessing_inside_is_that_of_the_training_batches(read, target, p, tmp_path):
+    channels, (height, width) = (1 if p.order == "GRAY" else 3), (p.crop, p.crop) if p.crop else p.size
+    plain = with_weights(
+        read(f"""
+        layer {{ name: "data" type: "Input" top: "data"
+          input_param {{ shape {{ dim: 2 dim: {channels} dim: {height} dim: {width} }} }} }}
+        layer {{ name: "c" type: "Convolution" bottom: "data" top: "c"
+          convolution_param {{ num_output: 2 kernel_size: 3 weight_filler {{ type: "xavier" }} }} }}
+    """)
+    )
+    graph = dataclasses.replace(plain, preprocessing={"data": p})
+    model = export.to_onnx(graph, target=export.target(target), inside=True)
+    assert not export.lint(model, export.target(target))
+    export.save(model, tmp_path / "net.onnx")
+    session = engines.engine("onnxruntime").open(tmp_path / "net.onnx", engines.Options("cpu"))
+    assert session.inputs == (Value("data", (0, *p.size, channels), DType.U8),)
+    pictures = np.random.default_rng(1).integers(0, 256, (3, *p.size, channels), np.uint8)
+    planes = pictures.transpose(0, 3, 1, 2)
+    given = data.prepared(np.ascontiguousarray(planes[:, ::-1] if p.order == "BGR" else planes), p)
+    expected = module.compile(graph)(given)["c"].detach().numpy()
+    found = session.run({"data": pictures})["c"]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(expected).max()))
+    left = session.facts.preprocessing["data"]
+    assert (left.size, left.order) == (p.size, "GRAY" if p.order == "GRAY" else "RGB")
+    assert (left.mean, left.scale, left.crop, left.std) == (None, 1, 0, None)
+    assert json.loads(model.metadata_props["nktc.preprocessing"])["data"]["inside"] is True
+
+
+def test_preprocessing_that_is_not_known_cannot_be_inside(read):
+    graph = with_weights(
+        read("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 5 } } }
+        layer { name: "i" type: "ReLU" bottom: "x" top: "z" }
+    """)
+    )
+    with pytest.raises(NktcError, match="what a picture goes through to become x is not known"):
+        export.to_onnx(graph, inside=True)

@@ -147,5 +147,3 @@ def test_numbers_of_places_stay_wide(weighted):
     half = assign_precision(weighted(INPUT + conv("c", "x") + places), DType.F16)
     assert {value.name: value.dtype for value in half.outputs} == {"q": DType.F32, "where": DType.F32}
     assert half.node("q").inputs[0].dtype is DType.F32
-
-

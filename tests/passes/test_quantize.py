@@ -80,6 +80,19 @@ def test_a_chain_runs_in_8_bits_up_to_its_scores(weighted, golden):
     golden(
         quantize(graph, ranges),
         """
+        net net TEST
+          x        f32[2 8 8 8] = Input
+          x@u8     f32[2 8 8 8] = Quantize(scale=0.00784314 zero=127) <- x  # x:quantize
+          c1@c1    f32[2 8 8 8] = Convolution(outputs=8 kernel=3 pad=1) <- x@u8  # c1
+          c1       f32[2 8 8 8] = Quantize(scale=0.00784314) <- c1@c1  # c1:quantize
+          m@raw    f32[2 8 4 4] = Pooling(method=MAX kernel=2 stride=2) <- c1  # m
+          m        f32[2 8 4 4] = Quantize(scale=0.00784314) <- m@raw  # m:quantize
+          c2@raw   f32[2 8 4 4] = Convolution(outputs=8 kernel=3 pad=1) <- m  # c2
+          c2       f32[2 8 4 4] = Quantize(scale=0.02 zero=150) <- c2@raw  # c2:quantize
+          c2@i@raw f32[2 128]   = Flatten <- c2  # i:flatten
+          c2@i     f32[2 128]   = Quantize(scale=0.02 zero=150) <- c2@i@raw  # c2@i:quantize
+          i        f32[2 5]     = InnerProduct(outputs=5) <- c2@i
+          p        f32[2 5]     = Softmax <- i
         """,
     )
 
@@ -89,6 +102,18 @@ def test_both_sides_of_a_residual_sum_are_rounded_and_its_relu_goes_with_the_rou
     golden(
         quantize(graph, dict.fromkeys(graph.values, (0.0, 255.0))),
         """
+        net net TEST
+          x     f32[2 8 8 8] = Input
+          x@u8  f32[2 8 8 8] = Quantize(scale=1) <- x  # x:quantize
+          a@a   f32[2 8 8 8] = Convolution(outputs=8 kernel=3 pad=1) <- x@u8  # a
+          a     f32[2 8 8 8] = Quantize(scale=1) <- a@a  # a:quantize
+          b@raw f32[2 8 8 8] = Convolution(outputs=8 kernel=3 pad=1) <- a  # b
+          b     f32[2 8 8 8] = Quantize(scale=1) <- b@raw  # b:quantize
+          s@s   f32[2 8 8 8] = Eltwise <- a, b  # s
+          s     f32[2 8 8 8] = Quantize(scale=1) <- s@s  # s:quantize
+          c@raw f32[2 8 8 8] = Convolution(outputs=8 kernel=3 pad=1) <- s  # c
+          c     f32[2 8 8 8] = Quantize(scale=1) <- c@raw  # c:quantize
+          g     f32[2 8 1 1] = Pooling(method=AVE) <- c
         """,
     )
 
@@ -99,6 +124,17 @@ def test_what_a_concat_joins_has_the_same_steps(weighted, golden):
     golden(
         quantize(graph, ranges),
         """
+        net net TEST
+          x     f32[2 8 8 8]  = Input
+          x@u8  f32[2 8 8 8]  = Quantize(scale=0.00784314 zero=127) <- x  # x:quantize
+          a@a   f32[2 8 8 8]  = Convolution(outputs=8 kernel=3 pad=1) <- x@u8  # a
+          a@raw f32[2 8 8 8]  = ReLU <- a@a  # ra
+          a     f32[2 8 8 8]  = Quantize(scale=0.0666667 zero=150) <- a@raw  # a:quantize
+          b@raw f32[2 8 8 8]  = Convolution(outputs=8 kernel=3 pad=1) <- x@u8  # b
+          b     f32[2 8 8 8]  = Quantize(scale=0.0666667 zero=150) <- b@raw  # b:quantize
+          j@raw f32[2 16 8 8] = Concat <- a, b  # j
+          j     f32[2 16 8 8] = Quantize(scale=0.0666667 zero=150) <- j@raw  # j:quantize
+          c     f32[2 8 8 8]  = Convolution(outputs=8 kernel=3 pad=1) <- j
         """,
     )
 
@@ -109,6 +145,20 @@ def test_signed_activations_have_their_zero_at_0(weighted, golden):
     golden(
         found,
         """
+        net net TEST
+          x        f32[2 8 8 8] = Input
+          x@s8     f32[2 8 8 8] = Quantize(scale=2 signed=True) <- x  # x:quantize
+          c1@c1    f32[2 8 8 8] = Convolution(outputs=8 kernel=3 pad=1) <- x@s8  # c1
+          c1@raw   f32[2 8 8 8] = ReLU <- c1@c1  # r1
+          c1       f32[2 8 8 8] = Quantize(scale=2 signed=True) <- c1@raw  # c1:quantize
+          m@raw    f32[2 8 4 4] = Pooling(method=MAX kernel=2 stride=2) <- c1  # m
+          m        f32[2 8 4 4] = Quantize(scale=2 signed=True) <- m@raw  # m:quantize
+          c2@raw   f32[2 8 4 4] = Convolution(outputs=8 kernel=3 pad=1) <- m  # c2
+          c2       f32[2 8 4 4] = Quantize(scale=2 signed=True) <- c2@raw  # c2:quantize
+          c2@i@raw f32[2 128]   = Flatten <- c2  # i:flatten
+          c2@i     f32[2 128]   = Quantize(scale=2 signed=True) <- c2@i@raw  # c2@i:quantize
+          i        f32[2 5]     = InnerProduct(outputs=5) <- c2@i
+          p        f32[2 5]     = Softmax <- i
         """,
     )
     model = onnx_ir.to_proto(export.to_onnx(found, target=export.target("tensorrt")))
@@ -212,26 +262,18 @@ def test_shared_weights_are_copied_so_that_one_layer_may_stay(weighted):
     graph = weighted(SHARED)
     found = lowered(graph, keep=["b"])
     assert [*found.grids] == ["a:s8.weight"]
-    np.testing.assert_array_equal(found.arrays[found.node("b").weights["weight"]], graph.arrays["w"])
+    np.testing.assert_array_equal(found.arrays[found.node("b").weights["weight"]], graph.arrays["a.weight"])
     both = lowered(graph)
     assert sorted(both.grids) == ["a:s8.weight", "b:s8.weight"]
-    assert "w" not in both.arrays
+    assert "a.weight" not in both.arrays
     assert {p.layer for p in both.parameters.values()} == {"a", "b"}
 
 
 def test_weights_shared_in_another_shape_have_a_step_an_output(weighted):
-    net = (
-        INPUT
-        + layer("i", "InnerProduct", "x", 'param { name: "w" } inner_product_param { num_output: 4 bias_term: false }')
-        + layer(
-            "c",
-            "Convolution",
-            "x",
-            'param { name: "w" share_mode: PERMISSIVE } convolution_param { num_output: 32 kernel_size: 8 group: 1 '
-            "kernel_h: 8 bias_term: false }".replace("kernel_size: 8 group: 1 kernel_h: 8", "kernel_h: 1 kernel_w: 8"),
-        )
-    )
-    graph = weighted(net)
+    rows = 'param { name: "w" } inner_product_param { num_output: 4 bias_term: false }'
+    windows = "convolution_param { num_output: 32 kernel_h: 1 kernel_w: 8 bias_term: false }"
+    windows = f'param {{ name: "w" share_mode: PERMISSIVE }} {windows}'
+    graph = weighted(INPUT + layer("i", "InnerProduct", "x", rows) + layer("c", "Convolution", "x", windows))
     found = lowered(graph)
     assert found.grids["i:s8.weight"].steps.shape == (4,)
     assert found.grids["c:s8.weight"].steps.shape == (32,)

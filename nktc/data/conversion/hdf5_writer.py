@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -39,28 +40,49 @@ class Rows:
 
     def finish(self, path: Path, shape: Shape, kind: np.dtype, label: Shape) -> None:
         """Write the file; a row is `shape` of `kind`, its label `label`."""
-        data, labels = (self._rows, *shape), (self._rows, *label)
-        with h5py.File(path, "w") as file:
-            places = _room(file, "data", data), _room(file, "label", labels)
-        _copy(path, places[0], self._values, math.prod(data), kind)
-        _copy(path, places[1], self._labels, math.prod(labels), np.dtype(np.float32))
+        f32 = np.dtype("<f4")
+        data = Numbers(self._values, (self._rows, *shape), kind, f32)
+        write_hdf5(path, {"data": data, "label": Numbers(self._labels, (self._rows, *label), f32, f32)})
 
 
-def _room(file: h5py.File, name: str, shape: Shape) -> int:
-    """Make a dataset, f32 in one piece, with room in the file that nothing is written to; where in the file it lies."""
+@dataclass(frozen=True)
+class Numbers:
+    """An array that lies in a plain file, row after row: its shape, what it holds and what it is to become."""
+
+    file: Path
+    shape: Shape
+    kind: np.dtype
+    written: np.dtype
+
+
+def write_hdf5(path: Path, arrays: Mapping[str, Numbers]) -> None:
+    """An HDF5 file with a dataset for each array, in one piece. Raises OSError."""
+    with h5py.File(path, "w") as file:
+        places = [_room(file, name, numbers) for name, numbers in arrays.items()]
+    for place, numbers in zip(places, arrays.values(), strict=True):
+        _copy(path, place, numbers)
+
+
+def _room(file: h5py.File, name: str, numbers: Numbers) -> int:
+    """Make a dataset in one piece, with room in the file that nothing is written to; where in the file it lies."""
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_layout(h5py.h5d.CONTIGUOUS)
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    space = h5py.h5s.create_simple(shape)
-    return int(h5py.h5d.create(file.id, name.encode(), h5py.h5t.IEEE_F32LE, space, settings).get_offset())
+    groups = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    groups.set_create_intermediate_group(True)  # a name with a slash in it lies in a group
+    kind = h5py.h5t.py_create(numbers.written, logical=True)
+    space = h5py.h5s.create_simple(numbers.shape)
+    place = h5py.h5d.create(file.id, name.encode(), kind, space, settings, groups).get_offset()
+    return int(place or 0)  # nothing lies nowhere
 
 
-def _copy(path: Path, place: int, source: Path, count: int, kind: np.dtype) -> None:
-    """Write `count` numbers of a file into their room, some at a time. The HDF5 library itself would end the process
-    where the disk is full."""
-    with path.open("r+b") as file, source.open("rb") as numbers:
+def _copy(path: Path, place: int, numbers: Numbers) -> None:
+    """Write the numbers of a file into their room, some at a time. The HDF5 library itself would end the process where
+    the disk is full."""
+    count = math.prod(numbers.shape)
+    with path.open("r+b") as file, numbers.file.open("rb") as source:
         file.seek(place)
         for start in range(0, count, BUFFER):
-            some = np.fromfile(numbers, kind, min(BUFFER, count - start))
-            file.write(some.astype("<f4").tobytes())
+            some = np.fromfile(source, numbers.kind, min(BUFFER, count - start))
+            file.write(some.astype(numbers.written).tobytes())

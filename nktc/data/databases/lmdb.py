@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,8 +38,7 @@ class Writer:
 def write_database(path: Path, records: Iterable[tuple[bytes, bytes]], beside: dict[str, str] | None = None) -> int:
     """An LMDB of the records, in a folder that is there whole or not at all; `beside` has further text files
     for the folder. Returns the number of records. A folder that was there is replaced."""
-    with _whole_folder(path) as part:
-        writer = Writer(part)
+    with new_database(path, beside or {}) as writer:
         count, waiting = 0, []
         for record in records:
             waiting.append(record)
@@ -47,11 +46,22 @@ def write_database(path: Path, records: Iterable[tuple[bytes, bytes]], beside: d
                 writer.write(waiting)
                 count, waiting = count + len(waiting), []
         writer.write(waiting)
-        writer.sync()
-        writer.close()
-        for name, text in (beside or {}).items():
-            (part / name).write_text(text, encoding="utf-8")
     return count + len(waiting)
+
+
+@contextmanager
+def new_database(path: Path, beside: Mapping[str, str]) -> Iterator[Writer]:
+    """What adds records to a new LMDB, which takes the place of what was there when all went well, with the text files
+    that `beside` has by then. Raises NktcError."""
+    with _whole_folder(path) as part:
+        writer = Writer(part)
+        try:
+            yield writer
+            writer.sync()
+        finally:
+            writer.close()
+        for name, text in beside.items():
+            (part / name).write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 @contextmanager

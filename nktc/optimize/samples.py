@@ -1,0 +1,121 @@
+"""What a net is tried on: records of its own data, pictures, or noise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nktc import data, engines, export, models, reader, runs, train
+from nktc.errors import NktcError
+from nktc.ir import Graph, Phase
+from nktc.layers import Embed
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Batches of inputs by name; `labels` has one row of class numbers a batch, or is empty. `about` tells where they
+    are from, `real` whether they are data of the net's kind and no noise."""
+
+    feeds: tuple[dict[str, np.ndarray], ...]
+    labels: tuple[np.ndarray, ...] = ()
+    about: str = ""
+    real: bool = True
+
+    @property
+    def records(self) -> int:
+        return sum(map(_rows, self.feeds))
+
+    def first(self, records: int) -> Samples:
+        """The batches with the first so many records, the last one whole."""
+        count, taken = 0, 0
+        while count < len(self.feeds) and taken < records:
+            taken += _rows(self.feeds[count])
+            count += 1
+        return dataclasses.replace(self, feeds=self.feeds[:count], labels=self.labels[:count])
+
+    def in_batches(self, size: int) -> Samples:
+        """The same records in batches of that size, what is left of the last put aside; the first again and again where
+        there are fewer."""
+        if all(_rows(feeds) == size for feeds in self.feeds):
+            return self
+        if self.records < size:
+            return dataclasses.replace(self, feeds=(self.single(size),), labels=())
+        whole = {name: np.concatenate([feeds[name] for feeds in self.feeds]) for name in self.feeds[0]}
+        parts = range(0, self.records - size + 1, size)
+        feeds = tuple({name: x[i : i + size] for name, x in whole.items()} for i in parts)
+        labels = np.concatenate(self.labels) if self.labels else np.zeros(0)
+        rows = tuple(labels[i : i + size] for i in parts if len(labels))
+        return dataclasses.replace(self, feeds=feeds, labels=rows)
+
+    def single(self, batch: int) -> dict[str, np.ndarray]:
+        """Inputs with so many records, the first batch again and again where it has fewer."""
+        if _rows(self.feeds[0]) == batch:
+            return self.feeds[0]
+        return {name: np.resize(x, (batch, *x.shape[1:])) for name, x in self.feeds[0].items()}
+
+
+def noise(graph: Graph, seed: int = 0) -> Samples:
+    """Two batches of noise, as pictures of it would be prepared, and of words that there are."""
+    open_batch = export.follows_batch(graph)
+    inputs = [value.opened() for value in graph.inputs] if open_batch else graph.inputs
+    size = max(2, graph.inputs[0].shape[0]) if open_batch else 0
+    words = {n.inputs[0].name: n.layer.rows for n in graph if isinstance(n.layer, Embed)}
+    feeds = []
+    for draw in range(seed, seed + 2):
+        drawn = engines.random_inputs(inputs, graph.preprocessing, size, draw)
+        for name in drawn.keys() & words.keys():
+            drawn[name] = np.random.default_rng(draw).integers(0, words[name], drawn[name].shape).astype(np.float32)
+        feeds.append(drawn)
+    return Samples(tuple(feeds), about="random inputs", real=False)
+
+
+def of_files(graph: Graph, paths: Sequence[Path], most: int) -> Samples:
+    """The first records of pictures, or of an .npz of prepared inputs. Raises NktcError."""
+    feeds = engines.feeds_from(paths, graph.inputs, graph.preprocessing, most, BATCH, graph.name)
+    found = Samples(tuple(feeds))
+    return dataclasses.replace(found, about=f"{found.records} records of {', '.join(map(str, paths))}")
+
+
+def of_net(model: Path, graph: Graph, phase: Phase, most: int, places: data.Places) -> Samples | None:
+    """Records that the data layers of a net, or of a run's net, read in a phase, with their labels; None where it has
+    no data layers that feed what the deployed `graph` takes. Raises NktcError where their data cannot be read."""
+    net = model
+    if model.is_dir():
+        run = runs.open_run(model)
+        net = run.net(None if phase is Phase.TRAIN else 0)
+        net = net if net.exists() else run.net(None)
+    file = reader.read_net(net)
+    try:
+        whole = reader.build(file, phase, feeds=models.feeds(file))
+    except NktcError:
+        return None
+    taken = [value.name for value in graph.inputs]
+    fed = [value.name for value in whole.inputs]
+    if not {*taken} <= {*fed} or any(type(node.layer).__name__ == "Input" for node in whole.sources):
+        return None
+    feeding = train.open_feeding(whole, places, file.folder, seed=0, device=torch.device("cpu"))
+    records = min(most, feeding.records or most)
+    batches = feeding.ahead(0)
+    label = next((n.outputs[1].name for n in whole.sources if len(n.outputs) > 1 and n.outputs[0].name in taken), "")
+    feeds, labels, seen = [], [], 0
+    while seen < records:
+        values = dict(zip(fed, next(batches), strict=True))
+        rows = min(records - seen, feeding.size_of_batch)
+        feeds.append({name: values[name][:rows].float().numpy() for name in taken})
+        if label and values[label].numel() == len(values[label]):
+            labels.append(values[label][:rows].reshape(-1).long().numpy())
+        seen += rows
+    part = "training" if phase is Phase.TRAIN else "test"
+    return Samples(tuple(feeds), tuple(labels), f"{seen} records of the {part} data")
+
+
+def _rows(feeds: Mapping[str, np.ndarray]) -> int:
+    """How many records a batch has."""
+    return len(next(iter(feeds.values())))

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Inference speed: nktc's choice of engine against plain ONNX Runtime, plain OpenVINO and torch eager on the same net.
+
+    .venv/bin/python tools/bench/infer.py --part nets [--net googlenet] [--batch 1] [--threads 2]
+    .venv/bin/python tools/bench/infer.py --part folding
+    .venv/bin/python tools/bench/infer.py --part int8 --weights nets/lenet=LENET.caffemodel
+    .venv/bin/python tools/bench/infer.py --part cuda
+
+All of a row run in one process and take turns; a figure is the median of the milliseconds of a forward, and a ratio
+that of the medians. "Plain" is the net as it is, in the ONNX file that any runtime would be given. nktc's choice is
+what `nktc optimize` finds for that batch and those threads; `--without openvino` leaves an engine out of it.
+`int8` is the choice in int8 against the choice in fp32, with top-1 of the whole test set; NKTC_DATA says where it is.
+Weights are random but for int8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nktc import data, engines, export, models, optimize, passes, reader
+from nktc.ir import Graph, Phase
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+import big_nets  # noqa: E402
+
+BUILT: dict[str, Callable[[], str]] = {
+    "alexnet": big_nets.alexnet,
+    "googlenet": big_nets.googlenet,
+    "squeezenet11": big_nets.squeezenet11,
+    "mobilenet_v1": big_nets.mobilenet_v1,
+    "densenet": lambda: big_nets.densenet(size=128),
+    "inception_bn": lambda: big_nets.inception_bn(size=128),
+}
+SHIPPED = ("cifar10_quick", "lenet", "resnet50")
+
+Run = Callable[[], object]
+
+
+def net(name: str) -> Graph:
+    """A deployed net with random weights."""
+    if name in BUILT:
+        graph = reader.build(reader.parse_net(BUILT[name]()), Phase.TEST)
+    else:
+        deployed = ROOT / "nets" / name / "deploy.prototxt"
+        path = deployed if deployed.exists() else ROOT / "nets" / name / "train.prototxt"
+        graph = models.open_model(path, [], data.Places.from_environment(()))
+    return big_nets.random_weights(graph)
+
+
+def plain(graph: Graph, backend: str, threads: int, batch: int) -> engines.Session:
+    """The net as it is on an engine."""
+    options = engines.Options(threads=threads, batch=batch)
+    if backend == "torch":
+        return engines.engine("torch").build(graph, options)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plain.onnx"
+        export.save(export.to_onnx(graph, batch=batch), path)
+        return engines.engine(backend).open(path, options)
+
+
+def measured(sessions: Mapping[str, engines.Session], graph: Graph, batch: int, seconds: float) -> dict[str, float]:
+    """The median milliseconds of each."""
+    inputs = [value.opened() for value in graph.inputs]
+    feeds = engines.random_inputs(inputs, graph.preprocessing, batch, 0)
+    runs: dict[str, Run] = {name: lambda s=session: s.run(feeds) for name, session in sessions.items()}
+    times = engines.race(runs, dict.fromkeys(runs, batch), seconds)
+    return {name: 1000 * found.median for name, found in times.items()}
+
+
+def row(name: str, batch: int, threads: int, times: Mapping[str, float], own: str, note: str = "") -> None:
+    """One line: the milliseconds of all, and how many times as fast as the others nktc's is."""
+    others = {key: value / times[own] for key, value in times.items() if key != own}
+    told = "  ".join(f"{key} {value:.2f} ms" for key, value in times.items())
+    ratios = ", ".join(f"{value:.2f} x {key}" for key, value in others.items())
+    print(f"{name:<13} batch {batch:<3} {threads} threads  {told}\n{'':<13} nktc is {ratios}{note}", flush=True)
+
+
+def choice(
+    graph: Graph, args: argparse.Namespace, threads: int, batch: int, without: set[str]
+) -> tuple[str, engines.Session]:
+    """What nktc would run, and how it calls it."""
+    engine = "onnxruntime" if "openvino" in without else ""
+    wanted = optimize.Wanted(backend=engine, device="cpu", batch=batch, threads=threads, seconds=args.seconds / 2)
+    _, way = optimize.fastest(graph, wanted)
+    return way.name, way.build()
+
+
+def nets(args: argparse.Namespace) -> None:
+    """nktc's choice against the plain ones."""
+    without = set(args.without)
+    for name in args.net or [*BUILT, *SHIPPED]:
+        graph = net(name)
+        for batch in args.batch:
+            for threads in args.threads:
+                torch.set_num_threads(threads)
+                told, session = choice(graph, args, threads, batch, without)
+                sessions = {"nktc": session}
+                for backend in ("onnxruntime", "openvino", "torch"):
+                    if backend in engines.usable() and backend not in without:
+                        sessions[backend] = plain(graph, backend, threads, batch)
+                times = measured(sessions, graph, batch, args.seconds)
+                row(name, batch, threads, times, "nktc", f"  ({told})")
+
+
+def folding(args: argparse.Namespace) -> None:
+    """What the passes alone do on ONNX Runtime: the same portable lowering before and after."""
+    for name in args.net or ("densenet", "mobilenet_v1", "inception_bn", "resnet50"):
+        graph = net(name)
+        folded = passes.run(graph).graph
+        for batch in args.batch:
+            for threads in args.threads:
+                sessions = {
+                    "folded": plain(folded, "onnxruntime", threads, batch),
+                    "as it is": plain(graph, "onnxruntime", threads, batch),
+                }
+                times = measured(sessions, graph, batch, args.seconds)
+                row(name, batch, threads, times, "folded", f"  ({len(graph)} -> {len(folded)} layers)")
+
+
+def int8(args: argparse.Namespace) -> None:
+    """The choice in int8 against the choice in fp32, on trained weights."""
+    places = data.Places.from_environment(())
+    for given in args.weights:
+        name, _, weights = given.partition("=")
+        path = ROOT / name / "train.prototxt"
+        graph = models.open_model(path, [weights], places)
+        for batch in args.batch:
+            for threads in args.threads:
+                base = optimize.Wanted(device="cpu", batch=batch, threads=threads, seconds=args.seconds / 2)
+                _, fast = optimize.fastest(graph, base)
+                found = {}
+                wanted = dataclasses.replace(base, precision="int8", records=10000)
+                output = Path(args.folder) / f"{path.parent.name}-{batch}-{threads}.onnx"
+                outcome = optimize.optimize(path, [weights], output, wanted, places)
+                options = engines.Options("cpu", threads)
+                found["int8"] = engines.engine(outcome.backend).open(output, options)
+                found["fp32"] = fast.build()
+                times = measured(found, graph, batch, args.seconds)
+                row(path.parent.name, batch, threads, times, "int8", f"  ({outcome.chosen.name}; {fast.name})")
+                print(f"{'':<13} {outcome.scores}", flush=True)
+
+
+def cuda(args: argparse.Namespace) -> None:
+    """GoogLeNet on a GPU: nktc's choice against torch eager."""
+    graph = net("googlenet")
+    for batch in args.batch:
+        wanted = optimize.Wanted(device="cuda", batch=batch, seconds=args.seconds / 2)
+        _, way = optimize.fastest(graph, wanted)
+        sessions = {
+            "nktc": way.build(),
+            "torch": engines.engine("torch").build(graph, engines.Options("cuda", batch=batch)),
+        }
+        row("googlenet", batch, 0, measured(sessions, graph, batch, args.seconds), "nktc", f"  ({way.name})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("nets", "folding", "int8", "cuda"), default="nets")
+    parser.add_argument("--net", action="append", choices=[*BUILT, *SHIPPED])
+    parser.add_argument("--batch", action="append", type=int)
+    parser.add_argument("--threads", action="append", type=int)
+    parser.add_argument("--without", action="append", default=[], help="an engine that is not to be used")
+    parser.add_argument("--weights", action="append", default=[], metavar="NET=FILE")
+    parser.add_argument("--folder", default=".", help="where int8 leaves its files")
+    parser.add_argument("--seconds", type=float, default=6.0)
+    args = parser.parse_args()
+    args.batch = args.batch or [1, 16]
+    args.threads = args.threads or [1, 2]
+    np.seterr(all="ignore")
+    {"nets": nets, "folding": folding, "int8": int8, "cuda": cuda}[args.part](args)
+
+
+if __name__ == "__main__":
+    main()
