@@ -90,6 +90,7 @@ def _telling() -> Iterator[Callable[[str], None]]:
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Use so many; else one and all of them are tried.")
 @click.option("--pass", "passes", multiple=True, metavar="NAME", help="Run this pass only; may be repeated.")
+@click.option("--fold-input", is_flag=True, help="Put scale, mean and std into the first layer, where that is exact.")
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", callback=_settings, help="A setting of the engine's own."
 )

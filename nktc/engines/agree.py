@@ -3,7 +3,7 @@ named."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,17 @@ TOLERANCE = 1e-4
 @dataclass(frozen=True)
 class Subject:
     """A model that is compared: its session, which gives blobs beside its outputs; `outputs` are the names of its own.
-    `places` has its blobs in the order in which they are made, and where the prototxt has them, if there is one."""
+    `places` has its blobs in the order in which they are made, and where the prototxt has them, if there is one. It is
+    fed what `prepare` makes of the samples, for a model whose inputs are prepared otherwise."""
 
     name: str
     session: Session
     outputs: tuple[str, ...]
     places: Mapping[str, Span | None]
+    prepare: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] = dict
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self.session.run(self.prepare(feeds))
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,9 @@ class Comparison:
         """The verdict, and the blobs: those that differ, or `every` one."""
         worst, first = self.worst, self.divergence
         verdict = "agrees with" if self.agrees else "DIFFERS from"
+        blobs, records = _counted(len(self.differences), "blob"), _counted(self.records, "record")
         lines = [
-            f"{self.other} {verdict} {self.first}: {len(self.differences)} blobs, {self.records} records,"
+            f"{self.other} {verdict} {self.first}: {blobs}, {records},"
             f" at most {worst.relative:.2g} of a blob's largest value ({worst.blob}); {self.tolerance:g} is allowed"
         ]
         if first:
@@ -87,7 +93,7 @@ class Comparison:
         if self.top1 is not None:
             lines.append(f"top-1: {self.top1:.2%} of the records have the same")
         if self.alone:
-            lines.append(f"{self.alone} blobs are in the first alone")
+            lines.append(f"only the first has {_counted(self.alone, 'more blob')}")
         shown = [one for one in self.differences if every or not one.within(self.tolerance)]
         width = max((len(one.blob) for one in shown), default=0)
         if shown:
@@ -141,9 +147,9 @@ def compare(
         _alike(first, other)
     compared = [_Compared(first, other) for other in others]
     for feeds in samples:
-        expected = first.session.run(feeds)
+        expected = first.run(feeds)
         for one in compared:
-            one.add(expected, one.other.session.run(_renamed(feeds, first, one.other)), len(next(iter(feeds.values()))))
+            one.add(expected, one.other.run(_renamed(feeds, first, one.other)), len(next(iter(feeds.values()))))
     return [one.result(tolerance) for one in compared]
 
 
@@ -246,6 +252,10 @@ class _Compared:
         return Comparison(
             self.first.name, self.other.name, tolerance, self.records, tuple(differences), top1, self.alone
         )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def _largest(x: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from nktc.optimize.outcome import Measured, Outcome, Scores
 from nktc.optimize.precision import Hear, Lowered, lower, score, scores, scoring
 from nktc.optimize.race import Way, as_it_is, by_batch, by_streams, race, ways
 from nktc.optimize.samples import Samples
-from nktc.optimize.wanted import Wanted
+from nktc.optimize.wanted import HALVES, Wanted
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 0.03, "bf16": 0.15, "int8": 0.15}
 """How far the file may be from the net, over the size of a blob's largest value; int8 from the net in 8 bits in torch,
@@ -55,12 +55,15 @@ def optimize(
     if wanted.batch:
         graph = rewrite.with_batch(graph, wanted.batch)
     hear("running the passes")
-    optimised = passes.run(graph, passes.find(wanted.passes) if wanted.passes else passes.INFERENCE)
+    optimised = passes.run(graph, _passes(wanted))
     variants = _variants(optimised.graph, wanted)
-    seen, tests = _samples(model, graph, wanted, places)
+    own = _samples(model, graph, wanted, places)
     follows = export.follows_batch(graph)
     if not follows:
-        seen, tests = (one.in_batches(graph.inputs[0].shape[0]) for one in (seen, tests))
+        own = own[0].in_batches(graph.inputs[0].shape[0]), own[1].in_batches(graph.inputs[0].shape[0])
+    # The net may take its pictures otherwise now.
+    change = samples.change(graph.preprocessing, optimised.graph.preprocessing)
+    seen, tests = (one.changed(change) for one in own)
     lowered = lower(variants, backends, wanted, seen, tests, hear)
     hear(f"measuring {', '.join(backends)}")
     fixed = wanted.batch or (0 if follows else graph.inputs[0].shape[0])
@@ -76,7 +79,7 @@ def optimize(
         draft = Path(folder) / output.name
         _write(draft, way, origin, wanted)
         hear("comparing the file with the net")
-        proof, top1 = _prove(draft, graph, way, wanted, seen, tests)
+        proof, top1 = _prove(draft, graph, way, wanted, own, change)
         if not proof.agrees:
             raise NktcError(
                 f"{way.name} does not give the net's answers, and {output} was not written\n{proof.text()}",
@@ -102,6 +105,13 @@ def optimize(
     return outcome
 
 
+def _passes(wanted: Wanted) -> tuple[passes.Pass, ...]:
+    """Those that are asked for by name, or all that pay; with `fold_input` what changes the input too. Raises
+    NktcError."""
+    chosen = passes.find(wanted.passes) if wanted.passes else passes.INFERENCE
+    return (*chosen, *(one for one in passes.INPUT if wanted.fold_input and one not in chosen))
+
+
 def _late(best: engines.Times, wanted: Wanted) -> list[str]:
     """A note where even the best batch takes longer than is allowed."""
     took = 1000 * best.median
@@ -113,7 +123,7 @@ def _late(best: engines.Times, wanted: Wanted) -> list[str]:
 def fastest(graph: Graph, wanted: Wanted, output: Path = Path("any.onnx")) -> tuple[list[Measured], Way]:
     """What was measured of a deployed graph in fp32 at the batch and threads that are wanted, fed with noise, and the
     way that `optimize` would choose. Raises NktcError."""
-    optimised = passes.run(graph, passes.find(wanted.passes) if wanted.passes else passes.INFERENCE)
+    optimised = passes.run(graph, _passes(wanted))
     lowered = Lowered(_variants(optimised.graph, wanted))
     tried = ways(lowered, _backends(output, wanted), wanted)
     batch = wanted.batch or 1
@@ -122,7 +132,8 @@ def fastest(graph: Graph, wanted: Wanted, output: Path = Path("any.onnx")) -> tu
 
 
 def _backends(output: Path, wanted: Wanted) -> list[str]:
-    """The engines to try: those that read the output's kind of file and can run here. Raises NktcError."""
+    """The engines to try: those that read the output's kind of file, in the precision that is wanted, and can run here.
+    Raises NktcError."""
     reading = engines.readers(output)
     if not reading or output.suffix.lower() in READ_ONLY:
         suffixes = {suffix for name in engines.names() for suffix in engines.loaded(name).reads} - READ_ONLY
@@ -134,15 +145,30 @@ def _backends(output: Path, wanted: Wanted) -> list[str]:
             kinds = engines.loaded(wanted.backend).reads
             help = f"call the output *{kinds[0]}" if kinds else f"these do: {', '.join(reading)}"
             raise NktcError(f"the backend {wanted.backend} has no {output.suffix} files", help=help)
-        return [wanted.backend]
-    able = [name for name in reading if not engines.loaded(name).missing()]
+        reading = [wanted.backend]
+    fitting = [name for name in reading if _takes(name, wanted.precision)]
+    if not fitting:
+        takers = [name for name in engines.readers(output) if _takes(name, wanted.precision)]
+        help = f"these do: {', '.join(takers)}" if takers else ""
+        raise NktcError(f"{' and '.join(reading)} cannot run in {wanted.precision}", help=help)
+    able = [name for name in fitting if not engines.loaded(name).missing()]
     gpu = wanted.device.startswith("cuda") or (wanted.device == "auto" and torch.cuda.is_available())
     if gpu and "onnxruntime" in able:
         able = [name for name in able if name != "openvino"]  # which has no GPU
     if not able:
-        problem = engines.loaded(reading[0]).missing()
-        raise NktcError(f"no engine that has {output.suffix} files can run here", help=problem)
+        problem = engines.loaded(fitting[0]).missing()
+        said = "" if fitting == reading else f" in {wanted.precision}"
+        raise NktcError(f"no engine that has {output.suffix} files{said} can run here", help=problem)
     return able
+
+
+def _takes(backend: str, precision: str) -> bool:
+    """Whether an engine runs files in a precision."""
+    name = engines.loaded(backend).target
+    if not name or precision == "fp32":
+        return True
+    target = export.target(name)
+    return target.eight_bits if precision == "int8" else HALVES[precision].value in target.halves
 
 
 def _open(model: Path, weights: Sequence[str], places: data.Places) -> tuple[Graph, dict[str, str]]:
@@ -208,28 +234,30 @@ def _write(draft: Path, way: Way, origin: Mapping[str, str], wanted: Wanted) -> 
 
 
 def _prove(
-    draft: Path, graph: Graph, way: Way, wanted: Wanted, seen: Samples, tests: Samples
+    draft: Path, graph: Graph, way: Way, wanted: Wanted, own: tuple[Samples, ...], change: samples.Change
 ) -> tuple[engines.Comparison, Scores | None]:
-    """The file, opened anew, against the net in torch: blob by blob, and by top-1 of the test records."""
+    """The file, opened anew, against the net in torch: blob by blob, and by top-1 of the test records. `change` makes
+    the file's inputs of the net's own."""
     outputs = tuple(value.name for value in graph.outputs)
     reference = way.graph if wanted.precision == "int8" else graph
     shared = [name for name, value in graph.values.items() if name in way.graph.values and name not in outputs]
     fed = {value.name for value in graph.inputs}
     blobs = [name for name in shared if name not in fed] if draft.suffix == ONNX else []
     first = engines.subject_of_graph(f"{graph.name} in torch", reference, blobs)
+    if reference is not graph:
+        first = dataclasses.replace(first, prepare=change)
     # As it will run, and with its blobs as outputs, for which the runtime joins fewer layers.
     plain = engines.engine(way.backend).open(draft, way.options)
     shown = [engines.engine(way.backend).open(draft, way.options, blobs)] if blobs else []
-    others = [engines.Subject(f"{draft.name} in {way.backend}", one, outputs, {}) for one in (*shown, plain)]
-    if wanted.batch:
-        seen, tests = (one.in_batches(wanted.batch) for one in (seen, tests))
+    others = [engines.Subject(f"{draft.name} in {way.backend}", one, outputs, {}, change) for one in (*shown, plain)]
+    seen, tests = (one.in_batches(wanted.batch) for one in own) if wanted.batch else own
     proofs = engines.compare([first, *others], seen.feeds[:PROVING], TOLERANCES[wanted.precision])
     proof = next((one for one in proofs if not one.agrees), proofs[0])
     output = scoring(graph)
     if not output or not tests.real:
         return proof, None
     before = score(engines.engine("torch").build(graph, engines.Options("cpu")).run, tests, output)
-    return proof, scores(before, score(plain.run, tests, output), tests)
+    return proof, scores(before, score(plain.run, tests.changed(change), output), tests)
 
 
 def _publish(draft: Path, outcome: Outcome, way: Way, best: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 
 from nktc import data, engines, export, models, reader, runs, train
 from nktc.errors import NktcError
-from nktc.ir import Graph, Phase
+from nktc.ir import Graph, Phase, Preprocessing
 from nktc.layers import Embed
 
 BATCH = 16
@@ -54,11 +54,50 @@ class Samples:
         rows = tuple(labels[i : i + size] for i in parts if len(labels))
         return dataclasses.replace(self, feeds=feeds, labels=rows)
 
+    def changed(self, by: Change) -> Samples:
+        """The same records for a net that takes them otherwise."""
+        return dataclasses.replace(self, feeds=tuple(map(by, self.feeds)))
+
     def single(self, batch: int) -> dict[str, np.ndarray]:
         """Inputs with so many records, the first batch again and again where it has fewer."""
         if _rows(self.feeds[0]) == batch:
             return self.feeds[0]
         return {name: np.resize(x, (batch, *x.shape[1:])) for name, x in self.feeds[0].items()}
+
+
+Change = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+"""Inputs as one net takes them to those of a net that takes them prepared otherwise."""
+
+
+def change(before: Mapping[str, Preprocessing], after: Mapping[str, Preprocessing]) -> Change:
+    """What turns inputs prepared as `before` says into those that `after` does; sizes and orders are the same."""
+    both = {name: (before[name], after[name]) for name in before if before[name] is not after[name]}
+
+    def changed(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(feeds) | {name: _prepared(_pixels(feeds[name], pair[0]), pair[1]) for name, pair in both.items()}
+
+    return changed
+
+
+def _pixels(x: np.ndarray, before: Preprocessing) -> np.ndarray:
+    """The pixels of a prepared picture, in f64."""
+    return x.astype(np.float64) / before.scale * _or(before.std, 1) + _middle(before.mean, x)
+
+
+def _prepared(pixels: np.ndarray, after: Preprocessing) -> np.ndarray:
+    return ((pixels - _middle(after.mean, pixels)) * after.scale / _or(after.std, 1)).astype(np.float32)
+
+
+def _middle(mean: np.ndarray | None, x: np.ndarray) -> np.ndarray | float:
+    """A mean where the crop of a picture has it."""
+    if mean is None or mean.shape[-2:] == (1, 1):
+        return _or(mean, 0)
+    top, left = ((whole - part) // 2 for whole, part in zip(mean.shape[-2:], x.shape[-2:], strict=True))
+    return mean[..., top : top + x.shape[-2], left : left + x.shape[-1]]
+
+
+def _or(values: np.ndarray | None, otherwise: float) -> np.ndarray | float:
+    return otherwise if values is None else values
 
 
 def noise(graph: Graph, seed: int = 0) -> Samples:

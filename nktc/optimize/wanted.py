@@ -20,10 +20,11 @@ class Wanted:
 
     `backend` "" is any that reads the output's kind of file; `precision` is one of PRECISIONS, `goal` of GOALS. `batch`
     0 leaves the batch open where the net does, and finds the best; `latency_ms` 0 is no limit on a forward. `threads` 0
-    tries them. `passes` are the names of those to run, none for all that pay; `keep` the layers that stay in fp32.
-    `calibrate` are pictures, or a calibration table; without, the net's own data layers are asked. `max_drop` is how
-    many points of top-1 int8 may cost, `records` how many are looked at to find that out. `seconds` is spent on each
-    measurement. `settings` are the engine's own.
+    tries them. `passes` are the names of those to run, none for all that pay; with `fold_input` the first layer does
+    to pixels what was done before the net. `keep` are the layers that stay in fp32. `calibrate` are pictures, or a
+    calibration table; without, the net's own data layers are asked. `max_drop` is how many points of top-1 int8 may
+    cost, `records` how many are looked at to find that out. `seconds` is spent on each measurement. `settings` are the
+    engine's own.
     """
 
     backend: str = ""
@@ -42,4 +43,5 @@ class Wanted:
     max_drop: float = 1.0
     records: int = 2000
     seconds: float = 3.0
+    fold_input: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)

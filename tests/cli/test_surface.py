@@ -121,7 +121,17 @@ BEYOND = {
             "--goal",
             "--threads",
         ),
-        *("--pass", "--set", "--seconds", "--json", "--device", "--data", "--allow-python"),
+        *(
+            "--threads",
+            "--pass",
+            "--fold-input",
+            "--set",
+            "--seconds",
+            "--json",
+            "--device",
+            "--data",
+            "--allow-python",
+        ),
     },
     "doctor": {"--bundle", "--run"},
     "export": {
