@@ -11,6 +11,7 @@ from nktc import data, models
 from nktc.engines import sidecar
 from nktc.engines.engine import Options, Session, engine, loaded, names
 from nktc.engines.onnx_file import no_blob
+from nktc.engines.streams import Streams
 from nktc.errors import NktcError
 from nktc.ir import DType, Graph, Preprocessing, Value, rewrite
 
@@ -99,12 +100,16 @@ def _of_file(
         others = [name for name in reading if not loaded(name).missing()]
         other = f"; or give --backend {others[0]}" if others else ""
         raise NktcError(f"{model} is for the backend {chosen}, which cannot run here", help=f"{problem}{other}")
-    best = 0
+    best, streams = 0, 1
     if known and known.engine == chosen:
         best = known.batch
         settings = {**known.settings, **options.settings}
+        # Who asks for threads wants so many, and not several times as many.
+        streams = 1 if options.threads else known.streams
         options = dataclasses.replace(options, threads=options.threads or known.threads, settings=settings)
     session = engine(chosen).open(model, options, blobs)
+    if streams > 1:
+        session = Streams([session, *(engine(chosen).open(model, options, blobs) for _ in range(streams - 1))])
     facts = session.facts
     return _opened(session, chosen, facts.preprocessing, facts.labels, best)
 

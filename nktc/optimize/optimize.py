@@ -16,7 +16,7 @@ from nktc.errors import NktcError
 from nktc.ir import Graph, Phase, rewrite
 from nktc.optimize import samples
 from nktc.optimize.outcome import Measured, Outcome, Scores
-from nktc.optimize.precision import Hear, Lowered, lower, score, scores, scoring
+from nktc.optimize.precision import Hear, lower, score, scores, scoring
 from nktc.optimize.race import Way, as_it_is, by_batch, by_streams, race, ways
 from nktc.optimize.samples import Samples
 from nktc.optimize.wanted import HALVES, Wanted
@@ -74,7 +74,9 @@ def optimize(
     curve = [] if fixed else by_batch(way, seen, wanted)
     best = next(one for one in (*curve, *measured) if one.chosen).times
     on_cpu = wanted.device in ("auto", "cpu") and not torch.cuda.is_available()
-    streams = by_streams(way, seen, best.batch, wanted.seconds) if wanted.goal == "throughput" and on_cpu else []
+    several = wanted.goal == "throughput" and on_cpu and not fixed
+    streams = by_streams(way, seen, best.batch, wanted.seconds) if several else []
+    used = next(one for one in (*streams, *measured) if one.chosen)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         draft = Path(folder) / output.name
         _write(draft, way, origin, wanted)
@@ -90,7 +92,7 @@ def optimize(
             way.backend,
             wanted.precision,
             fixed,
-            way.options.threads,
+            used.threads,
             optimised.report,
             [*lowered.notes, *failed, *_late(best, wanted)],
             lowered.kept,
@@ -101,7 +103,7 @@ def optimize(
             streams,
             proof,
         )
-        _publish(draft, outcome, way, best.batch)
+        _publish(draft, outcome, way, best.batch * used.streams)
     return outcome
 
 
@@ -120,14 +122,17 @@ def _late(best: engines.Times, wanted: Wanted) -> list[str]:
     return [f"LATE: a forward of batch {best.batch} takes {took:.3g} ms, and {wanted.latency_ms:g} ms are allowed"]
 
 
-def fastest(graph: Graph, wanted: Wanted, output: Path = Path("any.onnx")) -> tuple[list[Measured], Way]:
-    """What was measured of a deployed graph in fp32 at the batch and threads that are wanted, fed with noise, and the
-    way that `optimize` would choose. Raises NktcError."""
+def fastest(
+    graph: Graph, wanted: Wanted, seen: Samples | None = None, output: Path = Path("any.onnx")
+) -> tuple[list[Measured], Way]:
+    """What was measured of a deployed graph in the precision, batch and threads that are wanted, and the way that
+    `optimize` would choose. It is calibrated with and fed what was `seen`, else noise. Raises NktcError."""
     optimised = passes.run(graph, _passes(wanted))
-    lowered = Lowered(_variants(optimised.graph, wanted))
-    tried = ways(lowered, _backends(output, wanted), wanted)
-    batch = wanted.batch or 1
-    measured, way, _ = race(tried, as_it_is(graph, wanted), samples.noise(graph), batch, 2 * wanted.seconds)
+    seen = seen or samples.noise(graph)
+    backends = _backends(output, wanted)
+    lowered = lower(_variants(optimised.graph, wanted), backends, wanted, seen, seen, lambda what: None)
+    tried = ways(lowered, backends, wanted)
+    measured, way, _ = race(tried, as_it_is(graph, wanted), seen, wanted.batch or 1, 2 * wanted.seconds)
     return measured, way
 
 
@@ -266,7 +271,8 @@ def _publish(draft: Path, outcome: Outcome, way: Way, best: int) -> None:
         way.backend,
         engines.loaded(way.backend).version(),
         asked=tuple(sorted({value.dtype.value for value in way.graph.values.values()})),
-        threads=way.options.threads,
+        threads=outcome.threads,
+        streams=outcome.side_by_side,
         settings=way.options.settings,
         facts=engines.engine(way.backend).open(draft, way.options).facts,
     )

@@ -76,6 +76,11 @@ class Outcome:
     proof: engines.Comparison
 
     @property
+    def side_by_side(self) -> int:
+        """How many streams the file is to run in, of so many threads each."""
+        return next((one.streams for one in self.streams if one.chosen), 1)
+
+    @property
     def chosen(self) -> Measured:
         return next(one for one in self.measured if one.chosen)
 
@@ -96,7 +101,8 @@ class Outcome:
         parts.append(self.proof.text(report))
         batch = f"batch {self.batch}" if self.batch else "any batch"
         threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.threads else ""
-        parts.append(f"{self.file}: {self.backend}, {self.precision}, {batch}{threads}")
+        streams = f", {self.side_by_side} streams" if self.side_by_side > 1 else ""
+        parts.append(f"{self.file}: {self.backend}, {self.precision}, {batch}{threads}{streams}")
         return "\n\n".join(parts)
 
     def _speedup(self) -> str:
@@ -116,6 +122,7 @@ class Outcome:
             "precision": self.precision,
             "batch": self.batch,
             "threads": self.threads,
+            "side_by_side": self.side_by_side,
             "passes": self.report.plain(),
             "notes": list(self.notes),
             "kept": list(self.kept),

@@ -10,14 +10,15 @@ import numpy as np
 
 from nktc import engines, export, passes, quantization
 from nktc.errors import NktcError
-from nktc.ir import Graph
+from nktc.ir import Graph, cost
 from nktc.layers import Convolution
 from nktc.optimize.outcome import Scores
 from nktc.optimize.samples import Samples
 from nktc.optimize.wanted import HALVES, Wanted
 
 Hear = Callable[[str], None]
-FEW = 8  # records that the sensitivity of layers is judged by
+FEW = 8  # records that the sensitivity of layers is judged by, at most
+WORK = 4e9  # floating-point operations that they may take for a layer
 SUFFIX = ".json"  # of a calibration table
 FULL, SAFE = 127, 63
 """The most steps of a weight. A CPU without VNNI adds pairs of products in 16 bits, which only 7-bit weights fit."""
@@ -125,7 +126,7 @@ def _eight_bits(
         return passes.quantize(graph, table.ranges, signed, steps, {*wanted.keep, *keep})
 
     hear(f"how much each of {len(able)} layers suffers from int8")
-    few = seen.single(FEW) if export.follows_batch(graph) else seen.feeds[0]
+    few = seen.single(_few(graph)) if export.follows_batch(graph) else seen.feeds[0]
     sensitivity = quantization.sensitivities(graph, lowered, able, [few])
     kept = []
     if not scoring(graph):
@@ -145,6 +146,12 @@ def _eight_bits(
         choices[f"int8 but {first}"] = (*kept, first)  # few input channels leave 8 bits little to gain
     variants, signed = ({name: lowered(keep, flag) for name, keep in choices.items()} for flag in (False, True))
     return Lowered(variants, signed, (*wanted.keep, *kept), sensitivity, notes)
+
+
+def _few(graph: Graph) -> int:
+    """How many records layers are judged by: fewer for a net that takes long, for it runs once for each layer."""
+    batch = graph.inputs[0].shape[0]
+    return max(1, min(FEW, int(WORK * batch / max(1, cost(graph).flops))))
 
 
 def _table(graph: Graph, wanted: Wanted, seen: Samples, hear: Hear) -> quantization.Table:

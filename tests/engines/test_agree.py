@@ -154,7 +154,7 @@ def test_outputs_of_other_names_are_matched_in_order_and_blobs_that_one_lacks_ar
     assert [(one.blob, one.absolute) for one in found.differences] == [("y", 0), ("z", 0.5)]
     found = compared({"y": [1.0], "u": [1.0], "v": [1.0]}, {"y": [1.0]})
     assert (len(found.differences), found.alone) == (1, 2)
-    assert "2 blobs are in the first alone" in found.text()
+    assert "only the first has 2 more blobs" in found.text()
 
 
 def test_models_without_a_blob_in_common_are_refused():
@@ -210,7 +210,7 @@ def test_the_text_lists_what_differs_or_every_blob(golden):
     golden(
         compared({"y": [[1.0, 2.0]] * 2}, {"y": [[1.0, 2.0]] * 2}).text(every=True),
         """
-        other agrees with one: 1 blobs, 2 records, at most 0 of a blob's largest value (y); 0.0001 is allowed
+        other agrees with one: 1 blob, 2 records, at most 0 of a blob's largest value (y); 0.0001 is allowed
         top-1: 100.00% of the records have the same
           blob    max abs   relative
           y          0          0

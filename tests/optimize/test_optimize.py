@@ -83,7 +83,8 @@ def test_openvino_files_are_proved_in_openvino(trained, records, quick):
     outcome = quick(trained(), backend="openvino", precision="int8", calibrate=(records,))
     assert outcome.proof.other == "net.onnx in openvino"
     assert {one.backend for one in outcome.measured if one.variant != "the net as it is"} == {"openvino"}
-    assert quick(trained(), backend="openvino", precision="bf16").proof.agrees
+    bf16 = quick(trained(), backend="", precision="bf16")
+    assert (bf16.backend, bf16.proof.agrees) == ("openvino", True)
 
 
 def test_what_differs_from_the_net_is_not_written(trained, quick, monkeypatch, tmp_path):
@@ -181,6 +182,21 @@ def test_a_net_with_data_layers_is_scored_against_its_labels(trained, quick):
     assert max(one.error for one in outcome.sensitivity) < 0.1
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_what_was_done_before_the_net_may_move_into_its_first_layer(precision, trained, quick):
+    net = trained(DIGITS.read_text())
+    outcome = quick(net, precision=precision, records=100, fold_input=True, max_drop=100.0)
+    assert "fold_input_scale" in outcome.text(report=True)
+    assert outcome.proof.agrees
+    assert outcome.scores is not None
+    assert abs(outcome.scores.drop) <= (0 if precision == "fp32" else 5)
+    for facts in (
+        engines.engine("onnxruntime").open(outcome.file, Options("cpu")).facts,
+        read_sidecar(outcome.file).facts,
+    ):
+        assert facts.preprocessing["data"].scale == 1
+
+
 def test_overflow_of_fp16_is_loud_and_kept(trained, records, quick):
     def large(arrays) -> None:
         arrays["b.weight"] *= 1e5
@@ -262,6 +278,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(trained, records, quick,
         ({"passes": ("fold_batchnorm",)}, 'there is no pass "fold_batchnorm"', "fold_batch_norm"),
         ({"keep": ("aa",), "precision": "fp16"}, '--keep names no layer that is left: "aa"', "--report"),
         ({"settings": {"layuot": "NHWC"}}, 'has no setting "layuot"', ""),
+        ({"precision": "bf16"}, "onnxruntime cannot run in bf16", "these do: openvino, tensorrt"),
         ({"device": "gpu"}, 'unknown device "gpu"', ""),
         ({"save_calibration": tmp_path / "t.json"}, "--save-calibration is for --precision int8", "leave it out"),
         (
@@ -320,3 +337,20 @@ def test_trained_weights_of_lenet_lose_no_point_in_8_bits(shared, tmp_path):
     assert abs(outcome.scores.drop) <= 1
     assert not outcome.kept
     assert dataclasses.asdict(outcome.scores)["labelled"]
+
+
+def test_streams_that_were_chosen_are_those_that_infer_uses(trained, quick, monkeypatch, places):
+    measured = MODULE.by_streams
+
+    def two(*given):
+        return [dataclasses.replace(one, chosen=one.streams == 2) for one in measured(*given)]
+
+    monkeypatch.setattr(MODULE, "by_streams", two)
+    outcome = quick(trained(), goal="throughput", threads=2)
+    assert (outcome.side_by_side, outcome.threads) == (2, 1)
+    assert outcome.text().endswith("1 thread, 2 streams")
+    opened = open_model(outcome.file, [], "", Options("cpu"), places)
+    assert len(opened.session.sessions) == 2
+    x = np.random.default_rng(0).standard_normal((5, 3, 8, 8), np.float32)
+    alone = open_model(outcome.file, [], "", Options("cpu", 1), places)
+    np.testing.assert_allclose(opened.session.run({"x": x})["p"], alone.session.run({"x": x})["p"], rtol=1e-6)

@@ -17,9 +17,7 @@ def outcome() -> Outcome:
     totals = passes.Totals(3, 10, 1000, 40, 80)
     report = passes.Report((), totals, passes.Totals(2, 8, 900, 20, 80), {"fold": 0.5})
     fast, plain = engines.Times(1, (0.001, 0.003)), engines.Times(1, (0.004,))
-    proof = engines.Comparison(
-        "net", "net.onnx", 1e-4, 2, (engines.Difference("p", (2, 3), 1e-6, 2e-6),), 1.0, 0
-    )
+    proof = engines.Comparison("net", "net.onnx", 1e-4, 2, (engines.Difference("p", (2, 3), 1e-6, 2e-6),), 1.0, 0)
     return Outcome(
         Path("net.onnx"),
         "openvino",
@@ -66,7 +64,7 @@ def test_the_text_tells_all_that_matters(outcome, golden):
 
           top-1 98.50 % -> 98.00 % of 200 records
 
-          net.onnx agrees with net: 1 blobs, 2 records, at most 2e-06 of a blob's largest value (p); 0.0001 is allowed
+          net.onnx agrees with net: 1 blob, 2 records, at most 2e-06 of a blob's largest value (p); 0.0001 is allowed
           top-1: 100.00% of the records have the same
 
           net.onnx: openvino, int8, any batch, 2 threads

@@ -10,7 +10,7 @@ import pytest
 
 from nktc import models
 from nktc.errors import NktcError
-from nktc.ir import Phase
+from nktc.ir import Phase, Preprocessing
 from nktc.optimize import Samples, samples
 
 DIGITS = Path(__file__).parents[2] / "nets/digits_quick/train.prototxt"
@@ -96,3 +96,20 @@ def test_given_files_are_told(trained, records, places):
     assert found.about == f"20 records of {records}"
     with pytest.raises(NktcError, match="does not say how pictures become its inputs"):
         samples.of_files(graph, [records.parent], 20)
+
+
+def test_inputs_prepared_in_one_way_become_those_of_another():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4)).astype(np.float32)
+    mean = np.arange(108, dtype=np.float32).reshape(3, 6, 6)
+    one = Preprocessing((6, 6), "BGR", mean=mean, scale=0.5, crop=4)
+    two = Preprocessing((6, 6), "BGR", std=np.array([1.0, 2.0, 4.0], np.float32).reshape(3, 1, 1), crop=4)
+    by_one, by_two = (pixels - mean[:, 1:5, 1:5]) * 0.5, pixels / two.std
+    other = np.ones((2, 7), np.float32)
+    found = samples.change({"x": one, "y": two}, {"x": two, "y": two})({"x": by_one, "y": other})
+    np.testing.assert_allclose(found["x"], by_two, rtol=1e-5, atol=1e-4)
+    assert found["y"] is other
+    back = samples.change({"x": two}, {"x": one})({"x": by_two})["x"]
+    np.testing.assert_allclose(back, by_one, rtol=1e-5, atol=1e-4)
+    moved = Samples(({"x": by_one},), (np.zeros(2),), "pictures").changed(samples.change({"x": one}, {"x": two}))
+    np.testing.assert_array_equal(moved.feeds[0]["x"], found["x"])
+    assert (moved.about, len(moved.labels)) == ("pictures", 1)

@@ -4,19 +4,23 @@
     .venv/bin/python tools/bench/infer.py --part nets [--net googlenet] [--batch 1] [--threads 2]
     .venv/bin/python tools/bench/infer.py --part folding
     .venv/bin/python tools/bench/infer.py --part int8 --weights nets/lenet=LENET.caffemodel
+    .venv/bin/python tools/bench/infer.py --part caffe --caffe PATH/build/tools/caffe
     .venv/bin/python tools/bench/infer.py --part cuda
 
 All of a row run in one process and take turns; a figure is the median of the milliseconds of a forward, and a ratio
 that of the medians. "Plain" is the net as it is, in the ONNX file that any runtime would be given. nktc's choice is
 what `nktc optimize` finds for that batch and those threads; `--without openvino` leaves an engine out of it.
 `int8` is the choice in int8 against the choice in fp32, with top-1 of the whole test set; NKTC_DATA says where it is.
-Weights are random but for int8.
+Weights are random but for int8. `caffe` times GoogLeNet in Caffe itself too; int8 is calibrated on noise there.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -149,6 +153,51 @@ def int8(args: argparse.Namespace) -> None:
                 print(f"{'':<13} {outcome.scores}", flush=True)
 
 
+def caffe(args: argparse.Namespace) -> None:
+    """GoogLeNet against Caffe itself, both on the CPU, in turns: what GIE's headline was measured on."""
+    graph = net("googlenet")
+    draw = np.random.default_rng(0)
+    noise = tuple({"data": draw.normal(0, 60, (4, 3, 224, 224)).astype(np.float32)} for _ in range(4))
+    seen = optimize.Samples(noise, about="noise")
+    for batch in args.batch:
+        with tempfile.TemporaryDirectory() as folder:
+            text = Path(folder) / "googlenet.prototxt"
+            text.write_text(big_nets.googlenet().replace("dim: 1 dim: 3", f"dim: {batch} dim: 3", 1))
+            threads = max(args.threads)
+            base = optimize.Wanted(device="cpu", batch=batch, threads=threads, seconds=args.seconds / 2)
+            sessions = {"plain ONNX Runtime": plain(graph, "onnxruntime", threads, batch)}
+            names = {}
+            for precision in ("fp32", "int8"):
+                for engine in ("", "onnxruntime"):
+                    wanted = dataclasses.replace(base, precision=precision, backend=engine)
+                    _, way = optimize.fastest(graph, wanted, seen)
+                    sessions[f"nktc {precision}{' on ONNX Runtime' if engine else ''}"] = way.build()
+                    names[precision] = way.name
+            rounds: dict[str, list[float]] = {name: [] for name in ("Caffe", *sessions)}
+            for _ in range(args.rounds):
+                rounds["Caffe"].append(caffe_forward(args.caffe, text, threads, 10 if batch == 1 else 2))
+                for name, found in measured(sessions, graph, batch, args.seconds / 2).items():
+                    rounds[name].append(found)
+            for name, found in rounds.items():
+                ratios = np.divide(rounds["Caffe"], found)
+                print(
+                    f"googlenet batch {batch} {threads} threads  {name:<24} {np.median(found):8.1f} ms"
+                    f"  {np.median(ratios):.2f} x Caffe ({ratios.min():.2f} to {ratios.max():.2f})",
+                    flush=True,
+                )
+            print(f"  {names}", flush=True)
+
+
+def caffe_forward(binary: str, text: Path, threads: int, iterations: int) -> float:
+    """Milliseconds of a forward, as `caffe time` tells them."""
+    command = [binary, "time", "-model", str(text), "-iterations", str(iterations)]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found = re.search(r"Average Forward pass: ([\d.]+) ms", done.stderr)
+    assert found, done.stderr
+    return float(found[1])
+
+
 def cuda(args: argparse.Namespace) -> None:
     """GoogLeNet on a GPU: nktc's choice against torch eager."""
     graph = net("googlenet")
@@ -164,7 +213,9 @@ def cuda(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("nets", "folding", "int8", "cuda"), default="nets")
+    parser.add_argument("--part", choices=("nets", "folding", "int8", "caffe", "cuda"), default="nets")
+    parser.add_argument("--caffe", default="caffe", metavar="FILE", help="the program that is timed by --part caffe")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--net", action="append", choices=[*BUILT, *SHIPPED])
     parser.add_argument("--batch", action="append", type=int)
     parser.add_argument("--threads", action="append", type=int)
@@ -176,7 +227,7 @@ def main() -> None:
     args.batch = args.batch or [1, 16]
     args.threads = args.threads or [1, 2]
     np.seterr(all="ignore")
-    {"nets": nets, "folding": folding, "int8": int8, "cuda": cuda}[args.part](args)
+    {"nets": nets, "folding": folding, "int8": int8, "caffe": caffe, "cuda": cuda}[args.part](args)
 
 
 if __name__ == "__main__":
