@@ -23,6 +23,7 @@ from nktc.cli import options
     metavar="DATA",
     help="Pictures or a folder of them, or an .npz of inputs; else random inputs, prepared as pictures are.",
 )
+@click.option("--test-data", "own_data", is_flag=True, help="Records of the first model's own test data as inputs.")
 @click.option("--records", type=click.IntRange(min=1), default=8, show_default=True, help="How many to compare with.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random inputs.")
 @click.option(
@@ -42,6 +43,7 @@ def command(
     models: tuple[str, ...],
     weights: str | None,
     inputs: tuple[Path, ...],
+    own_data: bool,
     records: int,
     seed: int,
     tolerance: float,
@@ -57,6 +59,8 @@ def command(
     run it on in front where it matters: torch:runs/digits openvino:digits.onnx. All are compared with the first. Exits
     with 1 where one differs.
     """
+    if own_data and inputs:
+        raise click.UsageError("--test-data and --data-from exclude each other")
     found = engines.agree_models(
         models,
         options.split(weights),
@@ -67,6 +71,7 @@ def command(
         seed=seed,
         tolerance=tolerance,
         inner=not outputs_only,
+        own_data=own_data,
     )
     if as_json:
         click.echo(json.dumps([one.plain() for one in found], indent=2))

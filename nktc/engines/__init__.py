@@ -20,6 +20,7 @@ from nktc.engines.engine import Engine, Facts, Options, Session, engine, loaded,
 from nktc.engines.feeds import feeds_from
 from nktc.engines.onnxruntime import OnnxRuntime
 from nktc.engines.opened import Opened, open_model, readers
+from nktc.engines.own_data import own_records
 from nktc.engines.sidecar import Sidecar
 from nktc.engines.sidecar import read as read_sidecar
 from nktc.engines.sidecar import write as write_sidecar
@@ -46,6 +47,7 @@ __all__ = [
     "loaded",
     "names",
     "open_model",
+    "own_records",
     "race",
     "random_feeds",
     "random_inputs",

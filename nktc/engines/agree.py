@@ -219,7 +219,7 @@ class _Compared:
     def add(self, expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], records: int) -> None:
         for name, their in self.pairs.items():
             a, b = expected[name].astype(np.float32, copy=False), found[their].astype(np.float32, copy=False)
-            apart, largest, _, well = self.found.get(name, (0.0, 0.0, (), True))
+            apart, largest, shape, well = self.found.get(name, (0.0, 0.0, a.shape, True))
             if a.size != b.size:
                 self.found[name] = (np.inf, 1.0, a.shape, well)
                 continue
@@ -229,7 +229,7 @@ class _Compared:
             both = sound & found_sound
             apart = max(apart, _largest(np.subtract(a, b, where=both, out=np.zeros(a.shape), dtype=np.float64)))
             largest = max(largest, _largest(a[sound]))
-            self.found[name] = (apart, largest, a.shape, well)
+            self.found[name] = (apart, largest, shape, well)
         self.records += records
         scores = _scores(expected, self.first.outputs, records)
         if scores and scores in self.pairs and expected[scores].size == found[self.pairs[scores]].size:

@@ -12,7 +12,11 @@ from nktc.engines.engine import Options, names
 from nktc.engines.feeds import Feeds, feeds_from
 from nktc.engines.onnx_file import float_values
 from nktc.engines.opened import Opened, open_model, readers
+from nktc.engines.own_data import own_records
 from nktc.errors import NktcError, Span
+from nktc.ir import Phase
+
+BATCH = 16  # where any goes
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,12 @@ def agree_models(
     seed: int = 0,
     tolerance: float = TOLERANCE,
     inner: bool = True,
+    own_data: bool = False,
 ) -> list[Comparison]:
     """Each of the models against the first, all given as [BACKEND:]PATH; nets have their weights in `files`.
 
-    They are fed `records` of the pictures or arrays in `inputs`, or random ones; with `inner` every blob that they
+    They are fed `records` of the pictures or arrays in `inputs`, with `own_data` of the test data of the first model's
+    own data layers, or random ones; with `inner` every blob that they
     share is compared, else their outputs. Raises NktcError.
     """
     if len(models) < 2:
@@ -72,7 +78,12 @@ def agree_models(
         session = one.open(options, places, blobs).session if blobs else opened.session
         title = f"{one.path} in {opened.backend}"
         subjects.append(Subject(title, session, outputs, one.places(opened, own)))
-    return compare(subjects, _feeds(named[0], plain, inputs, records, seed), tolerance)
+    batch = _batch(named[0], plain)
+    if own_data:
+        feeds: Sequence[Feeds] = _own(named[0], plain[0], batch, records, places)
+    else:
+        feeds = _feeds(named[0], plain[0], batch, inputs, records, seed)
+    return compare(subjects, feeds, tolerance)
 
 
 def _named(text: str, files: Sequence[str]) -> _Named:
@@ -87,20 +98,47 @@ def _named(text: str, files: Sequence[str]) -> _Named:
     return _Named(text, found, backend, files if net else ())
 
 
-def _feeds(first: _Named, opened: Sequence[Opened], inputs: Sequence[Path], records: int, seed: int) -> Sequence[Feeds]:
-    """What all of them are fed: in batches that all of them take."""
+def _batch(first: _Named, opened: Sequence[Opened]) -> int:
+    """The only batch that all of them take, 0 for any. Raises NktcError."""
     if not opened[0].session.inputs:
         raise NktcError(f"{first.path} takes nothing: there is nothing to run it on")
     fixed = {one.batch for one in opened if one.batch}
     if len(fixed) > 1:
         raise NktcError(f"they take different batches: {', '.join(map(str, sorted(fixed)))}")
-    batch = next(iter(fixed), records)
-    session = opened[0].session
-    preprocessing = opened[0].preprocessing
+    return next(iter(fixed), 0)
+
+
+def _feeds(
+    first: _Named, opened: Opened, batch: int, inputs: Sequence[Path], records: int, seed: int
+) -> Sequence[Feeds]:
+    """What all of them are fed: in batches that all of them take."""
     if not inputs:
-        return [random_inputs(session.inputs, preprocessing, batch, seed)]
-    feeds = feeds_from(inputs, session.inputs, preprocessing, records, batch, str(first.path))
-    whole = [one for one in feeds if not fixed or len(next(iter(one.values()))) == batch]
+        return [random_inputs(opened.session.inputs, opened.preprocessing, batch or records, seed)]
+    size = batch or min(records, BATCH)
+    return _whole(
+        feeds_from(inputs, opened.session.inputs, opened.preprocessing, records, size, str(first.path)), batch
+    )
+
+
+def _own(first: _Named, opened: Opened, batch: int, records: int, places: data.Places) -> Sequence[Feeds]:
+    """The test data of the first model's own. Raises NktcError."""
+    taken = [value.name for value in opened.session.inputs]
+    found = own_records(first.path, taken, Phase.TEST, records, places) if opened.graph else None
+    if found is None:
+        help = "give a run or a training net first, or inputs with --data-from"
+        raise NktcError(f"{first.path} has no data layers to test with", help=help)
+    size = batch or BATCH
+    cut = [
+        {name: array[start : start + size] for name, array in feeds.items()}
+        for feeds in found.feeds
+        for start in range(0, len(next(iter(feeds.values()))), size)
+    ]
+    return _whole(cut, batch)
+
+
+def _whole(feeds: Sequence[Feeds], batch: int) -> Sequence[Feeds]:
+    """Those of that batch, all for 0. Raises NktcError where none is left."""
+    whole = [one for one in feeds if not batch or len(next(iter(one.values()))) == batch]
     if not whole:
         raise NktcError(f"there are fewer records than the batch of {batch} that is taken", help="give more inputs")
     return whole

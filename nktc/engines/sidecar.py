@@ -43,8 +43,8 @@ class Sidecar:
     `engine` is the backend's name, `runtime` its version, `sha256` the file's. `device`, `capability` ("9.0") and
     `driver` are the GPU's it was made on, "" for none. `asked` are the number types of the net that went in, `found`
     the share of the engine's layers that give each type, empty where the runtime does not tell. `batch` 0 is any,
-    `threads` 0 the engine's choice, for each of the `streams` that run side by side. `facts.origin` has names and hashes of the sources, `measured` what tests and
-    timings said, `created` the time in UTC.
+    `threads` 0 the engine's choice, for each of the `streams` that run side by side. `facts.origin` has names and
+    hashes of the sources, `measured` what tests and timings said, `created` the time in UTC.
     """
 
     engine: str

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from nktc import data, engines, export, models, reader, runs, train
-from nktc.errors import NktcError
+from nktc import data, engines, export
 from nktc.ir import Graph, Phase, Preprocessing
 from nktc.layers import Embed
 
@@ -125,34 +123,8 @@ def of_files(graph: Graph, paths: Sequence[Path], most: int) -> Samples:
 def of_net(model: Path, graph: Graph, phase: Phase, most: int, places: data.Places) -> Samples | None:
     """Records that the data layers of a net, or of a run's net, read in a phase, with their labels; None where it has
     no data layers that feed what the deployed `graph` takes. Raises NktcError where their data cannot be read."""
-    net = model
-    if model.is_dir():
-        run = runs.open_run(model)
-        net = run.net(None if phase is Phase.TRAIN else 0)
-        net = net if net.exists() else run.net(None)
-    file = reader.read_net(net)
-    try:
-        whole = reader.build(file, phase, feeds=models.feeds(file))
-    except NktcError:
-        return None
-    taken = [value.name for value in graph.inputs]
-    fed = [value.name for value in whole.inputs]
-    if not {*taken} <= {*fed} or any(type(node.layer).__name__ == "Input" for node in whole.sources):
-        return None
-    feeding = train.open_feeding(whole, places, file.folder, seed=0, device=torch.device("cpu"))
-    records = min(most, feeding.records or most)
-    batches = feeding.ahead(0)
-    label = next((n.outputs[1].name for n in whole.sources if len(n.outputs) > 1 and n.outputs[0].name in taken), "")
-    feeds, labels, seen = [], [], 0
-    while seen < records:
-        values = dict(zip(fed, next(batches), strict=True))
-        rows = min(records - seen, feeding.size_of_batch)
-        feeds.append({name: values[name][:rows].float().numpy() for name in taken})
-        if label and values[label].numel() == len(values[label]):
-            labels.append(values[label][:rows].reshape(-1).long().numpy())
-        seen += rows
-    part = "training" if phase is Phase.TRAIN else "test"
-    return Samples(tuple(feeds), tuple(labels), f"{seen} records of the {part} data")
+    found = engines.own_records(model, [value.name for value in graph.inputs], phase, most, places)
+    return Samples(found.feeds, found.labels, found.about) if found else None
 
 
 def _rows(feeds: Mapping[str, np.ndarray]) -> int:

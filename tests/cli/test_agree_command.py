@@ -82,3 +82,21 @@ def test_a_model_that_is_not_there_is_an_error_and_no_verdict(net):
     assert isinstance(done.exception, NktcError)
     assert done.exception.message == f"there is no model {net / 'none.onnx'}"
     assert "[BACKEND:]PATH" in done.exception.help
+
+
+def test_the_first_models_own_test_data_tells_how_many_records_agree(tmp_path):
+    net = Path(__file__).parents[2] / "nets/digits_quick/train.prototxt"
+    graph = random_weights(models.open_model(net, [], data.Places.from_environment()))
+    weights.save(tmp_path / "w.caffemodel", graph, graph.arrays)
+    export.save(export.to_onnx(graph), tmp_path / "digits.onnx")
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(nktc, ["agree", "--test-data", "--records", "40", *map(str, words)])
+
+    done = run(net, tmp_path / "digits.onnx", "--weights", tmp_path / "w.caffemodel")
+    assert done.exit_code == 0, done.output
+    assert "40 records" in done.stdout
+    assert "top-1: 100.00% of the records have the same" in done.stdout
+    refused = run(tmp_path / "digits.onnx", tmp_path / "digits.onnx")
+    assert isinstance(refused.exception, NktcError)
+    assert refused.exception.message == f"{tmp_path / 'digits.onnx'} has no data layers to test with"

@@ -107,7 +107,7 @@ BUILT = {"--input-shape", "--level", "--stage", "--allow-python"}  # how a net i
 BEYOND = {
     "check": {*BUILT, "--json", "--strict"},
     "agree": {
-        *("--data-from", "--records", "--seed", "--all", "--outputs-only", "--json"),
+        *("--data-from", "--test-data", "--records", "--seed", "--all", "--outputs-only", "--json"),
         *("--device", "--data", "--allow-python"),
     },
     "optimize": {
