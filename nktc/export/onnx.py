@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def to_onnx(
         help = "give a number, or leave --batch out for its own"
         raise NktcError(f"{graph.name} does not take any batch: an item of a batch is not one of each value", help=help)
     _within(graph, target)
-    writer = _Writer(follows, target)
+    writer = _Writer(follows, target, {*graph.values, *(node.name for node in graph)})
     pictures = _pictures(graph) if inside else {}
     for value in graph.inputs:
         if value.name in pictures:
@@ -260,7 +260,10 @@ def _steps_of_products(node: Node, graph: Graph) -> np.ndarray | None:
     maker = graph.producers[node.inputs[0].name].layer
     if not isinstance(maker, Quantize):
         return None
-    return (graph.grids[weight].steps * maker.scale).astype(np.float32)
+    steps: np.ndarray = (graph.grids[weight].steps * maker.scale).astype(np.float32)
+    bias = graph.arrays[node.weights["bias"]] if "bias" in node.weights else np.zeros(())
+    # Beside weights of next to nothing a bias is more steps than 32 bits count.
+    return steps if (np.abs(bias) < steps * np.float64(2**31 - 1)).all() else None
 
 
 def _opset(graph: Graph, target: Target) -> int:
@@ -281,9 +284,10 @@ class _Operand:
 class _Writer:
     """The Emitter that layers' rules write with."""
 
-    def __init__(self, open_batch: bool, target: Target) -> None:
+    def __init__(self, open_batch: bool, target: Target, names: Collection[str]) -> None:
         self.open_batch = open_batch
         self.target = target.name
+        self.names = names  # those of the net's values and layers
         self.layer = ""
         self.dtype = DType.F32
         self.inputs: list[ir.Value] = []
@@ -304,7 +308,7 @@ class _Writer:
             name=self._fresh(self.layer),
         )
         for value in node.outputs:
-            value.name = f"{node.name}:{op}" if outputs == 1 else f"{node.name}:{op}{value.index()}"
+            value.name = self._free(f"{node.name}:{op}" if outputs == 1 else f"{node.name}:{op}{value.index()}")
         self.nodes.append(node)
         made = tuple(_Operand(value) for value in node.outputs)
         return made if outputs > 1 else made[0]
@@ -315,11 +319,11 @@ class _Writer:
 
     def weight(self, name: str, graph: Graph) -> _Operand:
         """A weight of the graph, stored once for each type it is computed in; one that has a grid in 8 bits."""
-        held = name if self.dtype is DType.F32 else f"{name}:{self.dtype.value}"
+        held = self._free(name if self.dtype is DType.F32 else f"{name}:{self.dtype.value}")
         if held not in self.values:
             array = np.asarray(graph.arrays[name], order="C")
             if name in graph.grids and self.dtype is DType.F32:
-                self._in_steps(name, array, graph.grids[name])
+                self._in_steps(held, array, graph.grids[name])
             else:
                 self.initializer(held, array.astype(self.dtype.numpy))
         return self.values[held]
@@ -335,9 +339,9 @@ class _Writer:
 
     def _in_steps(self, name: str, array: np.ndarray, grid: Grid) -> None:
         """Whole steps and their size, multiplied where they are used."""
-        steps = self.initializer(f"{name}:steps", grid.whole(array))
-        scale = self.initializer(f"{name}:scale", grid.steps.astype(np.float32))
-        zero = self.initializer(f"{name}:zero", np.zeros(grid.steps.shape, np.int8))
+        steps = self.initializer(self._free(f"{name}:steps"), grid.whole(array))
+        scale = self.initializer(self._free(f"{name}:scale"), grid.steps.astype(np.float32))
+        zero = self.initializer(self._free(f"{name}:zero"), np.zeros(grid.steps.shape, np.int8))
         made = self("DequantizeLinear", steps, scale, zero, axis=grid.axis)
         self.name(made, name, array.shape, DType.F32, follows=False)
 
@@ -371,7 +375,15 @@ class _Writer:
         operand.shape, operand.named = shape, True
         self.values[name] = operand
 
+    def _free(self, name: str) -> str:
+        """That name, or one like it that no value and no layer of the net has."""
+        while name in self.names:
+            name += "'"
+        return name
+
     def _fresh(self, name: str) -> str:
         """A node's name: the layer's for its first, then LAYER:1, LAYER:2, …"""
         self._taken[name] = self._taken.get(name, -1) + 1
-        return name if self._taken[name] == 0 else f"{name}:{self._taken[name]}"
+        if self._taken[name]:
+            return self._free(f"{name}:{self._taken[name]}")
+        return name if name == self.layer else self._free(name)

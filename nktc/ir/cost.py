@@ -224,7 +224,7 @@ def _held(graph: Graph) -> set[str]:
 
 def _forward(graph: Graph, sizes: Mapping[str, int], kept: Collection[str]) -> int:
     """The most numbers alive at once in a forward, after which what is `kept` is still there."""
-    touched = {node.name: [_aside(node), *(v.name for v in (*node.inputs, *node.outputs))] for node in graph}
+    touched = {node.name: {_aside(node), *(v.name for v in (*node.inputs, *node.outputs))} for node in graph}
     last = {name: node for node, names in touched.items() for name in names}
     stays = _held(graph).union(kept)
     alive = {value.name: sizes[value.name] for value in graph.inputs}

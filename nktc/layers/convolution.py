@@ -94,6 +94,11 @@ class LearnedWindow:
         window = self.window(len(size)) if size else Window((1,), (1,), (0,), (1,))
         direct = len(batch) == 1 and bool(size)
         images = x if direct else emit("Reshape", x, emit.constant([-1, channels, *(size or (1,))], "int64"))
+        pad = window.pad
+        if op == "Conv" and max(window.kernel) == 1 and any(pad) and emit.target in ("portable", "opencv"):
+            # OpenCV 5.0 reads beyond the picture where a window of 1 has padding.
+            images = emit("Pad", images, emit.constant([0, 0, *pad, 0, 0, *pad], "int64"), emit.constant(0.0))
+            pad = (0,) * len(pad)
         made = emit(
             op,
             images,
@@ -101,7 +106,7 @@ class LearnedWindow:
             *([bias] if bias is not None else []),
             kernel_shape=list(window.kernel),
             strides=list(window.stride),
-            pads=[*window.pad, *window.pad],
+            pads=[*pad, *pad],
             dilations=list(window.dilation),
             group=self.group,
         )

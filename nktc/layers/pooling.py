@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -177,6 +178,10 @@ class Pool:
         window = self.window(size)
         beyond = window.beyond(size, self.seeing(size))
         behind = tuple(max(0, b - p) for b, p in zip(beyond, window.pad, strict=True))
+        if not any(behind) and any(window.pad) and emit.target == "openvino":
+            # OpenVINO takes the padding of numbers in 8 bits for steps of 0, not for zeros.
+            y = _pool(emit, "AveragePool", x, window, window.pad, window.pad, count_include_pad=0)
+            return emit("Mul", y, emit.constant(_shares(window, size, self.seeing(size))))
         if not any(behind):
             return _pool(emit, "AveragePool", x, window, window.pad, window.pad, count_include_pad=1)
         padded = _pad(emit, x, window.pad, window.pad, 0.0) if any(window.pad) else x
@@ -339,6 +344,15 @@ def lowest(x: Tensor) -> float:
 def draws(method: str, phase: Phase) -> bool:
     """Whether a pooling method is random in a phase."""
     return method == "STOCHASTIC" and phase is Phase.TRAIN
+
+
+def _shares(window: Window, size: Shape, positions: Shape) -> np.ndarray:
+    """How much of each window lies in the picture, f64[q..]."""
+    shares = np.ones(())
+    for n, k, s, p, count in zip(size, window.kernel, window.stride, window.pad, positions, strict=True):
+        first = s * np.arange(count) - p
+        shares = np.multiply.outer(shares, (np.minimum(first + k, n) - np.maximum(first, 0)) / k)
+    return shares
 
 
 def _pair(p: PoolingParameter, whole: str, part: str) -> Shape:

@@ -14,7 +14,8 @@ from nktc.schema import LayerParameter
 
 def eliminate_concat(graph: Graph) -> Graph:
     """Concat(Concat(a, b), c) => Concat(a, b, c), Slice(Concat(a, b)) => a, b, Concat(Slice(x)) => x, Slice(Slice(x))
-    => Slice(x), a Concat of one and a Slice into one => nothing; all along one axis, in a TEST graph."""
+    => Slice(x), a Concat of one and a Slice into one => nothing; all along one axis, in a TEST graph. Cuts of the batch
+    stay: they are elsewhere for another one."""
     if graph.phase is not Phase.TEST:
         return graph
     found = pinned = rewrite.pinned(graph)
@@ -73,7 +74,7 @@ def _one_cut(graph: Graph, outer: Node) -> Graph | None:
     """Slice of a part of a Slice that nobody else reads."""
     for i, part in enumerate(outer.outputs):
         inner = graph.only_reader(part.name)
-        if inner is not None and isinstance(inner.layer, Slice) and _axis(inner) == _axis(outer):
+        if inner is not None and isinstance(inner.layer, Slice) and _axis(inner) == _axis(outer) > 0:
             made = cut(outer, (*outer.outputs[:i], *inner.outputs, *outer.outputs[i + 1 :]), _axis(outer))
             made = dataclasses.replace(made, origins=joined(outer, inner))
             return rewrite.exchange(graph, {outer.name, inner.name}, [made])
@@ -84,7 +85,7 @@ def _uncut(graph: Graph, node: Node) -> Graph | None:
     """Slice of a Concat where it was joined: each part is an input, or some of them joined."""
     whole = graph.producers[node.inputs[0].name]
     axis = _axis(node)
-    if not isinstance(whole.layer, Concat) or _axis(whole) != axis:
+    if not isinstance(whole.layer, Concat) or _axis(whole) != axis or axis == 0:
         return None
     seams = list(accumulate((value.shape[axis] for value in whole.inputs), initial=0))
     cuts = list(accumulate((value.shape[axis] for value in node.outputs), initial=0))

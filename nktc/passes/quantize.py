@@ -59,7 +59,7 @@ def quantize(
     rounded = _rounded(graph, chosen)
     quantizers = _quantizers(graph, rounded, chosen, ranges, signed)
     weighty = [node for node in graph if node.name in chosen and _multiplies(node)]
-    graph = _on_grids(graph, weighty, most)
+    graph = _on_grids(graph, weighty, most, quantizers)
     return rewrite.with_nodes(graph, [*_with_quantizers(graph, quantizers, chosen)])
 
 
@@ -201,7 +201,7 @@ def _step(scale: float) -> float:
     return float(np.float32(scale)) or 1.0
 
 
-def _on_grids(graph: Graph, nodes: Sequence[Node], most: int) -> Graph:
+def _on_grids(graph: Graph, nodes: Sequence[Node], most: int, quantizers: Mapping[str, Quantize]) -> Graph:
     """The graph with the weights of these nodes on grids of 8 bits. One that others hold too is copied."""
     parameters, arrays, grids = dict(graph.parameters), dict(graph.arrays), dict(graph.grids)
     holders = [name for node in graph for name in node.weights.values()]
@@ -217,6 +217,10 @@ def _on_grids(graph: Graph, nodes: Sequence[Node], most: int) -> Graph:
         axis = 1 if isinstance(node.layer, InnerProduct) and node.layer.transpose else 0
         largest = np.abs(array).max(axis=tuple(i for i in range(array.ndim) if i != axis), initial=0)
         steps = (largest / most).astype(np.float32)
+        if "bias" in node.weights:
+            # Runtimes hold a bias in whole steps of the products, in 32 bits: beside it such small weights are nothing.
+            bias = np.abs(graph.arrays[node.weights["bias"]]).reshape(steps.shape)
+            steps = np.maximum(steps, bias / (quantizers[node.inputs[0].name].scale * 2**30)).astype(np.float32)
         grids[name] = Grid(np.where(steps > 0, steps, np.float32(1)), axis, most)
         arrays[name] = grids[name].nearest(array)
     graph = dataclasses.replace(graph, parameters=parameters, arrays=arrays, grids=grids)

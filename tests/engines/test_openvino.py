@@ -243,3 +243,23 @@ def test_it_prints_writes_and_sends_nothing(file, tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not [path for path in home.rglob("*") if "openvino" in path.name.lower() or path.name == "intel"]
+
+
+def test_means_over_a_padded_border_of_numbers_in_8_bits_are_those_of_zeros(read):
+    graph = random_weights(
+        read("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 dim: 8 dim: 8 } } }
+        layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+                convolution_param { num_output: 4 kernel_size: 3 } }
+        layer { name: "p" type: "Pooling" bottom: "c" top: "p"
+                pooling_param { pool: AVE kernel_h: 3 kernel_w: 2 stride_h: 1 stride_w: 2 pad_h: 1 pad_w: 1 } }
+        layer { name: "i" type: "InnerProduct" bottom: "p" top: "i" inner_product_param { num_output: 5 } }
+    """)
+    )
+    lowered = passes.quantize(graph, dict.fromkeys(graph.values, (-3.0, 4.0)), most=63)
+    x = random_inputs(graph)[0]
+    for each in (graph, lowered):
+        with torch.no_grad():
+            expected = module.compile(each)(x)["i"].numpy()
+        found = engine("openvino").build(each, CPU).run({"x": x.numpy()})["i"]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0.06 if each.grids else 1e-5)

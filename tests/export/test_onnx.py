@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnx_ir
@@ -258,3 +259,54 @@ def test_preprocessing_that_is_not_known_cannot_be_inside(read):
     )
     with pytest.raises(NktcError, match="what a picture goes through to become x is not known"):
         export.to_onnx(graph, inside=True)
+
+
+@pytest.mark.parametrize("dtype", [None, DType.F16])
+def test_layers_may_be_called_like_weights_and_inner_values_of_others(read, dtype):
+    names = ("c.weight", "c.bias:f16", "c.weight:f16", "c:constant", "c:1", "c:1:Mul", "c.bias")
+    text = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }\n'
+    for bottom, top in zip(("x", *names), names, strict=False):
+        text += f'layer {{ name: "{top}" type: "TanH" bottom: "{bottom}" top: "{top}" }}\n'
+    text += 'layer { name: "s" type: "ReLU" bottom: "c.bias" top: "s" }'
+    text += 'layer { name: "c" type: "Convolution" bottom: "s" top: "c" convolution_param { num_output: 2 axis: 2 } }'
+    graph = with_weights(read(text.replace("num_output: 2", "num_output: 2 kernel_size: 1")))
+    graph = passes.assign_precision(graph, dtype) if dtype else graph
+    feeds = engines.random_feeds(graph, 2, 0)
+    expected = engines.engine("torch").build(graph, engines.Options("cpu")).run(feeds)
+    found = engines.engine("onnxruntime").build(graph, engines.Options("cpu")).run(feeds)
+    np.testing.assert_allclose(found["c"], expected["c"], atol=2e-3 if dtype else 1e-5)
+
+
+@pytest.mark.parametrize(("target", "ops"), [("opencv", ["Pad", "Conv"]), ("onnxruntime", ["Conv"])])
+def test_a_padded_window_of_one_is_padded_apart_for_opencv_which_would_read_beyond_the_picture(read, target, ops):
+    graph = with_weights(
+        read(
+            'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }'
+            'layer { name: "y" type: "Convolution" bottom: "x" top: "y"'
+            " convolution_param { num_output: 2 kernel_size: 1 pad: 1 } }"
+        )
+    )
+    proto = onnx_ir.to_proto(export.to_onnx(graph, target=export.target(target)))
+    assert [node.op_type for node in proto.graph.node] == ops
+    x = np.random.default_rng(0).normal(size=(1, 3, 6, 6)).astype(np.float32)
+    expected = engines.engine("torch").build(graph, engines.Options("cpu")).run({"x": x})["y"]
+    if target == "opencv":
+        net = cv2.dnn.readNetFromONNX(np.frombuffer(proto.SerializeToString(), np.uint8))
+        net.setInput(x, "x")
+        np.testing.assert_allclose(net.forward("y"), expected, atol=1e-5)
+
+
+def test_a_bias_beside_tiny_weights_is_not_cut_off_in_8_bits(read):
+    graph = with_weights(
+        read(
+            'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }'
+            'layer { name: "y" type: "Convolution" bottom: "x" top: "y"'
+            " convolution_param { num_output: 2 kernel_size: 1 } }"
+        )
+    )
+    graph.arrays["y.weight"][:] = [[[[1e-9]]] * 3, [[[1.0]]] * 3]
+    graph.arrays["y.bias"][:] = 0.75
+    lowered = passes.quantize(graph, dict.fromkeys(graph.values, (-1.0, 1.0)))
+    zeros = {"x": np.zeros((1, 3, 6, 6), np.float32)}
+    found = engines.engine("onnxruntime").build(lowered, engines.Options("cpu")).run(zeros)["y"]
+    np.testing.assert_allclose(found, 0.75, atol=0.01)

@@ -294,3 +294,15 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 def test_a_cost_is_a_value(read: Read) -> None:
     assert isinstance(ir.cost(read(LENET)), Cost)
     assert ir.cost(read(LENET)) == ir.cost(read(LENET), batch=64)
+
+
+def test_a_value_that_a_layer_takes_twice_is_counted_once(read: Read) -> None:
+    once, twice = (
+        read(
+            'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
+            'layer { name: "a" type: "TanH" bottom: "x" top: "a" }\n'
+            f'layer {{ name: "y" type: "Eltwise" bottom: "a" bottom: "{other}" top: "y" }}'
+        )
+        for other in ("x", "a")
+    )
+    assert ir.cost(twice).inference == 18 == ir.cost(once).inference

@@ -190,3 +190,19 @@ def test_a_join_that_is_wanted_stays(weighted, preserved):
 def test_a_training_net_is_left_alone(read):
     graph = read(X + join("ab", "a", "b") + join("y", "ab", "c"), Phase.TRAIN)
     assert eliminate_concat(graph) is graph
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        cut("a", "", "p", "q", axis=0) + cut("p", "", "r", "s", axis=0),
+        'layer { name: "k" type: "DummyData" top: "k" dummy_data_param { shape { dim: 4 dim: 3 dim: 4 dim: 4 } } }\n'
+        + join("j", "a", "k", axis=0)
+        + cut("j", "", "p", "q", axis=0),
+    ],
+)
+def test_cuts_of_the_batch_stay_for_they_are_elsewhere_for_another(text, weighted, preserved):
+    graph = weighted(X.replace("dim: 2 dim", "dim: 4 dim") + text)
+    simpler = eliminate_concat(graph)
+    preserved(graph, simpler)
+    assert simpler is graph

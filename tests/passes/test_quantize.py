@@ -258,6 +258,19 @@ SHARED = (
 )
 
 
+def test_a_bias_beside_weights_of_almost_nothing_is_still_there(weighted):
+    graph = weighted(INPUT + conv("a", "x") + conv("b", "a"))
+    graph.arrays["a.weight"][:2] *= 1e-9
+    graph.arrays["a.bias"][:] = [3, -2, 1, 0, 0, 1, 0, 0]
+    found = lowered(graph)
+    x = random_inputs(found)[0].numpy()
+    answers = engines.engine("onnxruntime").build(rewrite.wanting(found, ["a"]), Options("cpu")).run({"x": x})
+    with torch.no_grad():
+        expected = module.compile(found).values(*random_inputs(found))["a"].numpy()
+    # Steps of a bias in 32 bits, of weights of 1e-9, would end far below 3.
+    np.testing.assert_allclose(answers["a"], expected, atol=0.03 * np.abs(expected).max(), rtol=0)
+
+
 def test_shared_weights_are_copied_so_that_one_layer_may_stay(weighted):
     graph = weighted(SHARED)
     found = lowered(graph, keep=["b"])
