@@ -16,10 +16,10 @@ from nktc.cli import options
     "--model",
     required=True,
     type=options.existing(),
-    help="A run's folder, a prototxt, or an engine's file: .onnx, .engine, .xml, .pt2.",
+    help="A run's folder, a prototxt, or an engine's file: .onnx, .engine, .plan, .xml.",
 )
 @options.weights
-@click.option("--backend", default="", metavar="B", help="torch, onnxruntime (the default), openvino, tensorrt, aoti.")
+@click.option("--backend", default="", metavar="B", help="torch, onnxruntime (the default), openvino, tensorrt.")
 @options.device
 @click.option("--threads", default=0, type=click.IntRange(min=0), help="CPU threads; without it, the engine's choice.")
 @click.option("--batch", default=0, type=click.IntRange(min=0), help="Rows at a time; without it, the model's, or 32.")

@@ -84,12 +84,13 @@ def _run(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise NktcError(f"{folder} is not a folder", help="--run takes the folder of a run")
     run = runs.Run(folder)
-    nets = sorted(path for path in folder.glob("*.prototxt") if path.is_file())
-    paths = [*nets, *(path for path in (run.environment, run.journal, run.log) if path.is_file())]
-    if not paths:
+    records = [path for path in (run.environment, run.journal, run.log) if path.is_file()]
+    # Any folder may hold nets, and those of others are not for a bug report.
+    if not records and not (folder / "solver.prototxt").is_file():
         raise NktcError(
-            f"{folder} is not the folder of a run: it has no solver and no net", help="nktc train makes one"
+            f"{folder} is not the folder of a run: it has no solver.prototxt and no journal", help="nktc train makes one"
         )
+    paths = [*sorted(path for path in folder.glob("*.prototxt") if path.is_file()), *records]
     return {path.name: _ends(path) for path in paths}
 
 

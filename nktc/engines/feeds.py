@@ -56,9 +56,12 @@ def _arrays(path: Path, inputs: Sequence[Value]) -> Feeds:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             arrays = {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else {"": loaded}
-    except BROKEN as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NktcError(f"{path} holds no arrays: {reason}", help="give an .npz or .npy that numpy saved") from None
+    except OSError as error:
+        raise NktcError(f"cannot read {path}: {error.strerror or error}") from None
+    except BROKEN:
+        # What NumPy says is of pickles, whatever is wrong.
+        help = "give one that numpy saved, of numbers"
+        raise NktcError(f"{path} is damaged, or no .npy or .npz file of arrays", help=help) from None
     if len(inputs) == 1 and len(arrays) == 1:
         arrays = {inputs[0].name: next(iter(arrays.values()))}
     for value in inputs:

@@ -105,7 +105,7 @@ class OnnxSession:
     def _value(self, x: Any) -> Value:
         """An input or output. Raises NktcError for a type that is no tensor of ours."""
         if x.type not in TYPES:
-            help = "export it with inputs and outputs of 32-bit floats"
+            help = "export it with tensors of numbers as inputs and outputs"
             raise NktcError(f"{self.name}: {x.name} is {x.type}, which nktc does not handle", help=help)
         return Value(x.name, _shape(x.shape), TYPES[x.type])
 

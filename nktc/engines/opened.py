@@ -95,7 +95,11 @@ def _of_file(
         help = f"{are}; or give the net and its weights instead"
         raise NktcError(f"the backend {backend} does not read {model.suffix} files", help=help)
     known = sidecar.read(model)
-    chosen = backend or (known.engine if known and known.engine in reading else reading[0])
+    if known and not backend and known.engine not in reading:
+        help = f"make it again with nktc optimize, or give --backend {reading[0]}"
+        reads = f"no backend {known.engine} that reads {model.suffix} files is installed"
+        raise NktcError(f"{model} is for the backend {known.engine} by its sidecar, and {reads}", help=help)
+    chosen = backend or (known.engine if known else reading[0])
     if not backend and (problem := loaded(chosen).missing()):
         others = [name for name in reading if not loaded(name).missing()]
         other = f"; or give --backend {others[0]}" if others else ""

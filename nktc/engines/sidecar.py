@@ -91,6 +91,8 @@ def read(file: Path) -> Sidecar | None:
     help = "make the file and its sidecar again with nktc optimize"
     try:
         said = json.loads(read_bytes(beside, "the sidecar"))
+        if not isinstance(said, dict):
+            raise ValueError("it is no JSON object")
         made_by = said.pop("format")
         if isinstance(made_by, int) and made_by > FORMAT:
             raise NktcError(f"{beside} is of format {made_by}, this nktc reads {FORMAT}", help="update nktc")
@@ -100,7 +102,9 @@ def read(file: Path) -> Sidecar | None:
             {str(key): str(value) for key, value in said.pop("origin").items()},
         )
         return _checked(Sidecar(**said | {"asked": tuple(said["asked"])}, facts=facts))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise NktcError(f'the sidecar {beside} is damaged: it has no "{error.args[0]}"', help=help) from None
+    except (ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NktcError(f"the sidecar {beside} is damaged: {reason}", help=help) from None
 
@@ -129,11 +133,14 @@ def check_sources(file: Path, sidecar: Sidecar) -> None:
 
 
 def _checked(sidecar: Sidecar) -> Sidecar:
-    """The same. Raises TypeError where a field holds something else than it should."""
+    """The same. Raises TypeError where a field holds something else than it should, ValueError below its least."""
     for one in dataclasses.fields(sidecar):
         wanted = {str: str, int: int, tuple: tuple}.get(type(_default(one)), Mapping)
-        if one.name != "facts" and not isinstance(getattr(sidecar, one.name), wanted):
-            raise TypeError(f"{one.name} is {getattr(sidecar, one.name)!r}")
+        held = getattr(sidecar, one.name)
+        if one.name != "facts" and not isinstance(held, wanted):
+            raise TypeError(f"{one.name} is {held!r}")
+        if wanted is int and held < (one.name == "streams"):
+            raise ValueError(f"{one.name} is {held}")
     return sidecar
 
 

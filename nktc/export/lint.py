@@ -67,7 +67,8 @@ def read(path: Path) -> ir.Model:
     """The model of an ONNX file, with the types and shapes that can be inferred; tensors in files beside it are not
     needed. Raises NktcError."""
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        # Without the format a file called .json or .txtpb is parsed as such text.
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
         help = "give a whole ONNX file"
         raise NktcError(f"{path} is no ONNX file that can be read: {_line(error)}", help=help) from None

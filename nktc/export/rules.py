@@ -124,6 +124,10 @@ def _in_other_steps(node: ir.Node) -> bool:
     return any(value is not None and value.dtype in types for value in (zero, x))
 
 
+def _before_pooling(node: ir.Node) -> bool:
+    return any(use.node.op_type.endswith("Pool") for y in node.outputs for use in y.uses())
+
+
 def _two_ways(node: ir.Node) -> bool:
     """Both directions, with other functions one way than the other."""
     functions = _attribute(node, "activations", ())
@@ -285,7 +289,7 @@ _OPENCV = (
          lambda n: any(v is not None and v.shape is not None and len(v.shape) == 1 for v in n.inputs)),
     Rule(("MaxUnpool",), "takes no size of the output", _CV, lambda n: _given(n, 2) is not None),
     Rule(("PRelu",), "takes a constant slope only", _CV, _computed(1)),
-    Rule(("QuantizeLinear", "DequantizeLinear"), "before a pooling was seen to fail", _CV, refuses=False),
+    Rule(("DequantizeLinear",), "before a pooling was seen to fail", _CV, _before_pooling, refuses=False),
     Rule(("Resize",), "brings 2 axes to another size, not 1 or 3", _CV,
          lambda n: _axes(n) in (1, 3) and _attribute(n, "mode", "nearest") != "nearest"),
     Rule(("Resize",), "does not smooth", _CV, _is("antialias", 1)),

@@ -86,7 +86,7 @@ def above(node: Node, behind: list[Node]) -> list[Node]:
     under = dataclasses.replace(y, name=f"{y.name}@{node.name}")
     relu = dataclasses.replace(
         behind[0],
-        name=free(graph, "+".join(one.name for one in behind)),
+        name="+".join(one.name for one in behind),
         inputs=(under,),
         outputs=(y,),
         definition=changed(behind[0]),
