@@ -88,7 +88,8 @@ def _run(folder: Path) -> dict[str, str]:
     # Any folder may hold nets, and those of others are not for a bug report.
     if not records and not (folder / "solver.prototxt").is_file():
         raise NktcError(
-            f"{folder} is not the folder of a run: it has no solver.prototxt and no journal", help="nktc train makes one"
+            f"{folder} is not the folder of a run: it has no solver.prototxt and no journal",
+            help="nktc train makes one",
         )
     paths = [*sorted(path for path in folder.glob("*.prototxt") if path.is_file()), *records]
     return {path.name: _ends(path) for path in paths}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nktc import data
 from nktc.engines.agree import TOLERANCE, Comparison, Subject, compare, random_inputs
-from nktc.engines.engine import Options, names
+from nktc.engines.engine import Options, loaded, names
 from nktc.engines.feeds import Feeds, feeds_from
 from nktc.engines.onnx_file import float_values
 from nktc.engines.opened import Opened, open_model, readers
@@ -90,6 +90,8 @@ def _named(text: str, files: Sequence[str]) -> _Named:
     """The model that a text names. Raises NktcError."""
     backend, colon, path = text.partition(":")
     if not colon or backend not in names():
+        if colon and not Path(text).exists() and Path(path).exists():
+            loaded(backend)  # which refuses a name that no engine has
         backend, path = "", text
     found = Path(path)
     if not found.exists():

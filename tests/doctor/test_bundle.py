@@ -94,7 +94,8 @@ def test_the_middle_of_a_very_long_journal_is_left_out(machine, run, tmp_path, m
 
 def test_a_folder_that_is_no_run_is_refused_and_nothing_is_written(machine, tmp_path):
     here = machine()
-    with pytest.raises(NktcError, match="it has no solver and no net"):
+    (tmp_path / "other.prototxt").write_text('name: "of somebody else"\n')
+    with pytest.raises(NktcError, match=r"it has no solver\.prototxt and no journal"):
         write_bundle(tmp_path / "a.zip", here, examine(here), tmp_path)
     assert not (tmp_path / "a.zip").exists()
 

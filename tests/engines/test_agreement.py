@@ -150,7 +150,8 @@ def test_what_cannot_be_compared_is_refused(net, tmp_path):
     assert refused(file, "nowhere.onnx") == (
         "error: there is no model nowhere.onnx\nhelp: a model is [BACKEND:]PATH, such as torch:runs/digits"
     )
-    assert refused(file, f"torhc:{file}").startswith(f"error: there is no model torhc:{file}\n")
+    assert refused(file, f"torhc:{file}").startswith('error: unknown backend "torhc"\n')
+    assert refused(file, "torhc:nowhere.onnx").startswith("error: there is no model torhc:nowhere.onnx\n")
     assert "does not read .onnx files" in refused(file, f"torch:{file}")
     assert refused(file, file, files=["w"]) == (
         "error: none of the models takes --weights\nhelp: weights are for a prototxt; leave them out"

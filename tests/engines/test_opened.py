@@ -153,6 +153,16 @@ def test_a_file_for_an_engine_that_cannot_run_here_says_what_can(file, other, mo
     assert f"the sidecar {sidecar.place(file)} is damaged" in refused(file, [], "", CPU, PLACES)
 
 
+def test_a_file_for_an_engine_that_nobody_has_is_refused_and_not_run_on_another(file):
+    sidecar.write(file, sidecar.Sidecar("stranger", "1"))
+    assert refused(file, [], "", CPU, PLACES) == (
+        f"error: {file} is for the backend stranger by its sidecar,"
+        " and no backend stranger that reads .onnx files is installed\n"
+        "help: make it again with nktc optimize, or give --backend onnxruntime"
+    )
+    assert open_model(file, [], "onnxruntime", CPU, PLACES).backend == "onnxruntime"
+
+
 def test_engines_that_are_broken_or_know_of_no_files_are_no_matter(file, other, monkeypatch):
     kept = opened_module.loaded
 

@@ -88,13 +88,33 @@ def test_a_damaged_sidecar_is_told(text, file):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("engine", 3), ("sha256", None), ("batch", "1"), ("settings", []), ("found", 1), ("asked", 5), ("more", 1)],
+    [
+        ("engine", 3),
+        ("sha256", None),
+        ("batch", "1"),
+        ("settings", []),
+        ("found", 1),
+        ("asked", 5),
+        ("more", 1),
+        ("batch", -3),
+        ("threads", -1),
+        ("streams", 0),
+    ],
 )
 def test_a_field_of_another_kind_is_damage(field, value, file):
     sidecar.write(file, Sidecar("tensorrt", "11.4"))
     said = json.loads(sidecar.place(file).read_text())
     sidecar.place(file).write_text(json.dumps(said | {field: value}))
     with pytest.raises(NktcError, match="is damaged"):
+        sidecar.read(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[]", "it is no JSON object"), ("null", "it is no JSON object"), ("{}", 'it has no "format"')]
+)
+def test_damage_is_told_in_words_of_the_file(text, said, file):
+    sidecar.place(file).write_text(text)
+    with pytest.raises(NktcError, match=f"is damaged: {said}\n"):
         sidecar.read(file)
 
 

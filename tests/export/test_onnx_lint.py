@@ -193,3 +193,26 @@ def test_a_file_with_tensors_beside_it_is_read_without_them(tmp_path):
     onnx.save(proto, tmp_path / "a.onnx", save_as_external_data=True, location="a.bin", size_threshold=0)
     (tmp_path / "a.bin").unlink()
     assert not export.lint(export.read(tmp_path / "a.onnx"), export.target("tensorrt"))
+
+
+def test_a_file_is_read_for_what_it_holds_and_not_for_how_it_is_called(tmp_path):
+    for name in ("net.json", "net.txtpb"):
+        (tmp_path / name).write_bytes(model("Relu").SerializeToString())
+        assert [node.op_type for node in export.read(tmp_path / name).graph] == ["Relu"]
+    (tmp_path / "net.json").write_text('{"format": 1}')
+    with pytest.raises(NktcError, match="is no ONNX file"):
+        export.read(tmp_path / "net.json")
+
+
+@pytest.mark.parametrize(("op", "hits"), [("MaxPool", 1), ("Relu", 0)])
+def test_steps_are_a_matter_for_opencv_before_a_pooling_only(op, hits):
+    window = {"kernel_shape": [2, 2]} if op == "MaxPool" else {}
+    held = [onnx.numpy_helper.from_array(np.float32(0.1), "s"), onnx.numpy_helper.from_array(np.uint8(0), "z")]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], "d"),
+        helper.make_node(op, ["d"], ["y"], "y", **window),
+    ]
+    ends = [helper.make_tensor_value_info(name, FLOAT, None) for name in "xy"]
+    proto = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], held), ir_version=9)
+    assert [one.node for one in found(proto, "opencv") if "pooling" in one.message] == ["d"] * hits

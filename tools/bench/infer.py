@@ -131,26 +131,26 @@ def folding(args: argparse.Namespace) -> None:
 
 
 def int8(args: argparse.Namespace) -> None:
-    """The choice in int8 against the choice in fp32, on trained weights."""
+    """The choice in int8 against the choice in fp32, on trained weights; top-1 of the whole test set, once a net."""
     places = data.Places.from_environment(())
     for given in args.weights:
         name, _, weights = given.partition("=")
         path = ROOT / name / "train.prototxt"
         graph = models.open_model(path, [weights], places)
+        wanted = optimize.Wanted(device="cpu", precision="int8", records=10000, seconds=args.seconds / 2)
+        outcome = optimize.optimize(path, [weights], Path(args.folder) / f"{path.parent.name}.onnx", wanted, places)
+        print(f"{path.parent.name:<13} {outcome.scores}, in fp32: {', '.join(outcome.kept) or 'none'}", flush=True)
+        found = engines.own_records(path, [value.name for value in graph.inputs], Phase.TRAIN, 128, places)
+        assert found
+        seen = optimize.Samples(found.feeds, found.labels)
         for batch in args.batch:
             for threads in args.threads:
-                base = optimize.Wanted(device="cpu", batch=batch, threads=threads, seconds=args.seconds / 2)
-                _, fast = optimize.fastest(graph, base)
-                found = {}
-                wanted = dataclasses.replace(base, precision="int8", records=10000)
-                output = Path(args.folder) / f"{path.parent.name}-{batch}-{threads}.onnx"
-                outcome = optimize.optimize(path, [weights], output, wanted, places)
-                options = engines.Options("cpu", threads)
-                found["int8"] = engines.engine(outcome.backend).open(output, options)
-                found["fp32"] = fast.build()
-                times = measured(found, graph, batch, args.seconds)
-                row(path.parent.name, batch, threads, times, "int8", f"  ({outcome.chosen.name}; {fast.name})")
-                print(f"{'':<13} {outcome.scores}", flush=True)
+                base = dataclasses.replace(wanted, batch=batch, threads=threads, precision="fp32")
+                _, wide = optimize.fastest(graph, base, seen)
+                _, narrow = optimize.fastest(graph, dataclasses.replace(base, precision="int8"), seen)
+                sessions = {"int8": narrow.build(), "fp32": wide.build()}
+                times = measured(sessions, graph, batch, args.seconds)
+                row(path.parent.name, batch, threads, times, "int8", f"  ({narrow.name}; {wide.name})")
 
 
 def caffe(args: argparse.Namespace) -> None:
