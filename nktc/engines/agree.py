@@ -12,7 +12,7 @@ import numpy as np
 from nktc.engines.engine import Options, Session, engine
 from nktc.engines.feeds import told
 from nktc.errors import NktcError, Span
-from nktc.ir import DType, Graph, Preprocessing, Value, list_shape, rewrite, times
+from nktc.ir import DType, Graph, Preprocessing, Value, list_shape, rewrite
 
 TOLERANCE = 1e-4
 """How far f32 runtimes may be apart, over the size of a blob's largest value: their sums run in other orders."""
@@ -176,9 +176,7 @@ def random_inputs(
     found = {}
     for value in inputs:
         if not all(value.shape[1:]):
-            raise NktcError(
-                f"the size of the input {value.name} is open: {times(value.shape)}", help="give inputs with --data"
-            )
+            raise NktcError(f"the size of the input is open: {told(value)}", help="give inputs with --data-from")
         shape = (value.shape[0] or batch, *value.shape[1:]) if value.shape else ()
         how = preprocessing.get(value.name)
         drawn: np.ndarray
@@ -273,16 +271,17 @@ def _alike(first: Subject, other: Subject) -> None:
     """Raises NktcError where another model cannot be fed with what the first takes."""
     ours, theirs = first.session.inputs, other.session.inputs
     if len(ours) != len(theirs):
-        raise NktcError(
-            f"{first.name} takes {len(ours)} inputs and {other.name} {len(theirs)}", help="compare models of one net"
-        )
+        counts = [f"{len(inputs)} input{'s' if len(inputs) != 1 else ''}" for inputs in (ours, theirs)]
+        help = "compare models of one net"
+        raise NktcError(f"{first.name} takes {counts[0]} and {other.name} {counts[1]}", help=help)
     for a, b in _matched(first, other):
         sides = [*zip(a.shape[1:], b.shape[1:], strict=False)]
         fits = len(a.shape) == len(b.shape) and all(m == n or 0 in (m, n) for m, n in sides)
         if not fits or a.dtype is not b.dtype:
-            raise NktcError(
-                f"{first.name} takes {told(a)} and {other.name} {told(b)}", help="compare models of one net"
-            )
+            help = "compare models of one net"
+            if DType.U8 in (a.dtype, b.dtype):
+                help = "one takes pictures and the other what they are prepared to: export both alike"
+            raise NktcError(f"{first.name} takes {told(a)} and {other.name} {told(b)}", help=help)
 
 
 def _matched(first: Subject, other: Subject) -> list[tuple[Value, Value]]:

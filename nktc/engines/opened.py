@@ -25,7 +25,7 @@ class Opened:
 
     `backend` is the name of its engine, `batch` the only one that it takes, 0 for any, and `best` the one it was
     optimised for, 0 where nobody knows. `preprocessing` is what a picture goes through, by input; `assumed` says what
-    was supposed of it, "" for nothing. `graph` is None for an engine's file.
+    was supposed of it or left aside, "" for nothing. `graph` is None for an engine's file.
     """
 
     session: Session
@@ -95,6 +95,10 @@ def _of_file(
         help = f"{are}; or give the net and its weights instead"
         raise NktcError(f"the backend {backend} does not read {model.suffix} files", help=help)
     known = sidecar.read(model)
+    stale = ""
+    if known and model.suffix.lower() == ".onnx" and not sidecar.is_of(model, known):
+        # The file was written anew, by an export: what was measured was another. It is no less whole for that.
+        known, stale = None, f"the sidecar {sidecar.place(model)} is of another file, and was not used"
     if known and not backend and known.engine not in reading:
         help = f"make it again with nktc optimize, or give --backend {reading[0]}"
         reads = f"no backend {known.engine} that reads {model.suffix} files is installed"
@@ -115,7 +119,8 @@ def _of_file(
     if streams > 1:
         session = Streams([session, *(engine(chosen).open(model, options, blobs) for _ in range(streams - 1))])
     facts = session.facts
-    return _opened(session, chosen, facts.preprocessing, facts.labels, best)
+    found = _opened(session, chosen, facts.preprocessing, facts.labels, best)
+    return dataclasses.replace(found, assumed="; ".join(filter(None, [stale, found.assumed])))
 
 
 def _graph(model: Path, files: Sequence[str], places: data.Places) -> Graph:

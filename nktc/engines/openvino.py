@@ -240,7 +240,7 @@ def _value(name: str, port: Any, model: str) -> Value:
     """Raises NktcError for a type that is none of ours."""
     said = port.get_element_type().get_type_name()
     if said not in TYPES:
-        help = "export it with inputs and outputs of 32-bit floats"
+        help = "export it with inputs and outputs that are tensors of numbers"
         raise NktcError(f"{model}: {name} is {said}, which nktc does not handle", help=help)
     dims = port.get_partial_shape()
     if dims.rank.is_dynamic:

@@ -109,6 +109,11 @@ def read(file: Path) -> Sidecar | None:
         raise NktcError(f"the sidecar {beside} is damaged: {reason}", help=help) from None
 
 
+def is_of(file: Path, sidecar: Sidecar) -> bool:
+    """Whether a file is the one that its sidecar tells of. Raises NktcError where it cannot be read."""
+    return _hash(file) == sidecar.sha256
+
+
 def check_file(file: Path, sidecar: Sidecar) -> None:
     """Raises NktcError where a file is not the one that its sidecar tells of."""
     if (found := _hash(file)) != sidecar.sha256:

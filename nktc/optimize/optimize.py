@@ -51,7 +51,7 @@ def optimize(
     graph, origin = _open(model, weights, places)
     if not graph.inputs:
         raise NktcError(f"{graph.name} takes nothing: there is nothing to run it on")
-    files.make_folder(output.parent)  # which may be refused, so before the work
+    _try_writing(output)  # which may be refused, so before the work
     if wanted.batch:
         graph = rewrite.with_batch(graph, wanted.batch)
     hear("running the passes")
@@ -105,6 +105,15 @@ def optimize(
         )
         _publish(draft, outcome, way, best.batch * used.streams)
     return outcome
+
+
+def _try_writing(output: Path) -> None:
+    """Make the output's folder. Raises NktcError where nothing can be written there."""
+    files.make_folder(output.parent)
+    try:
+        tempfile.TemporaryDirectory(dir=output.parent).cleanup()
+    except OSError as error:
+        raise NktcError(f"cannot write {output}: {error.strerror}", help="choose another folder") from None
 
 
 def _passes(wanted: Wanted) -> tuple[passes.Pass, ...]:

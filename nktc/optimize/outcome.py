@@ -160,8 +160,9 @@ def _totals(report: passes.Report) -> str:
     flops, size = (
         100 * (b - a) / (a or 1) for a, b in ((before.flops, after.flops), (before.weight_bytes, after.weight_bytes))
     )
+    rewrites = f"{len(report.rewrites)} rewrite{'s' if len(report.rewrites) != 1 else ''}"
     return (
-        f"  {len(report.rewrites)} rewrites: {before.layers} -> {after.layers} layers, operations {flops:+.1f} %,"
+        f"  {rewrites}: {before.layers} -> {after.layers} layers, operations {flops:+.1f} %,"
         f" weights {size:+.1f} %  (--report lists them)"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nktc import engines, export, passes, quantization
-from nktc.errors import NktcError
+from nktc.errors import NktcError, near
 from nktc.ir import Graph, cost
 from nktc.layers import Convolution
 from nktc.optimize.outcome import Scores
@@ -45,7 +45,9 @@ def lower(
     NktcError."""
     for name in wanted.keep:
         if all(name not in {node.name, *node.works_for} for graph in variants.values() for node in graph):
-            raise NktcError(f'--keep names no layer that is left: "{name}"', help="nktc optimize --report lists them")
+            names = dict.fromkeys(one for graph in variants.values() for node in graph for one in node.works_for)
+            help = near(name, names) or "nktc show lists the net's layers"
+            raise NktcError(f'--keep names no layer that is left: "{name}"', help=help)
     if wanted.save_calibration and wanted.precision != "int8":
         raise NktcError("--save-calibration is for --precision int8: only that is calibrated", help="leave it out")
     if wanted.precision == "fp32":

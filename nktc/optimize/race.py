@@ -91,15 +91,19 @@ def race(
     runs: dict[str, Callable[[], object]] = {}
     known: dict[str, Way] = {}
     notes: list[str] = []
+    refusals: list[NktcError] = []
     feeds = samples.single(batch)
     for way in (*tried, plain):
         try:
             session = way.build()
             session.run(feeds)
         except NktcError as error:
+            refusals.append(error)
             notes.append(f"{way.name} cannot run it: {error.message}")
             continue
         runs[way.name], known[way.name] = _runner(session, feeds), way
+    if len({error.message for error in refusals}) == 1 and not runs:
+        raise refusals[0]
     if not runs.keys() - {plain.name}:
         raise NktcError(f"no engine runs the net: {'; '.join(notes)}")
     times = engines.race(runs, dict.fromkeys(runs, batch), seconds / 2)

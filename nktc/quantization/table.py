@@ -54,6 +54,8 @@ def read_table(path: Path) -> Table:
     data = read_bytes(path, "the calibration table")
     try:
         found = json.loads(data)
+        if not str(found["format"]).startswith(FORMAT.rstrip("0123456789")):
+            raise NktcError(f"{path} is no calibration table", help=help)
         if found["format"] != FORMAT:
             raise NktcError(f'{path} is a calibration table of another kind: "{found["format"]}"', help=help)
         blobs = {name: _entry(name, entry) for name, entry in found["blobs"].items()}

@@ -141,6 +141,17 @@ def test_the_sidecar_chooses_the_engine_and_its_settings(file, other):
     assert (found.backend, found.best) == ("onnxruntime", 0)
 
 
+def test_a_sidecar_of_another_file_is_left_aside_and_that_is_told(file):
+    sidecar.write(file, sidecar.Sidecar("onnxruntime", "1", threads=1, batch=4))
+    assert open_model(file, [], "", CPU, PLACES).best == 4
+    model = onnx.load(file)
+    model.doc_string = "written anew"
+    onnx.save(model, file)
+    opened = open_model(file, [], "", CPU, PLACES)
+    assert opened.best == 0
+    assert f"the sidecar {file}.json is of another file, and was not used" in opened.assumed
+
+
 def test_a_file_for_an_engine_that_cannot_run_here_says_what_can(file, other, monkeypatch):
     sidecar.write(file, sidecar.Sidecar("other", "1"))
     monkeypatch.setattr(Other, "why", "pip install other")

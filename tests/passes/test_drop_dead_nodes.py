@@ -37,7 +37,8 @@ def test_what_is_not_wanted_goes(weighted):
     assert [node.name for node in drop_dead_nodes(graph)] == ["x", "a", "b"]
 
 
-def test_a_layer_that_writes_a_file_stays(weighted):
+def test_a_layer_that_writes_a_file_stays(weighted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     graph = weighted("""
         layer { name: "x" type: "Input" top: "x" top: "label" input_param { shape { dim: 2 dim: 4 } } }
         layer { name: "y" type: "ReLU" bottom: "x" top: "y" }
