@@ -5395,7 +5395,7 @@ Global___LabelMap: _TypeAlias = LabelMap  # noqa: Y015
 
 @_typing.final
 class CastParameter(_message.Message):
-    """Ours: settings of Cast."""
+    """Ours. Settings of Cast."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -5406,13 +5406,21 @@ class CastParameter(_message.Message):
     class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CastParameter._Type.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         FLOAT: CastParameter._Type.ValueType  # 0
+        """32 bits."""
         FLOAT16: CastParameter._Type.ValueType  # 1
+        """16 bits, up to 65504."""
         BFLOAT16: CastParameter._Type.ValueType  # 2
+        """16 bits with the range of 32."""
 
-    class Type(_Type, metaclass=_TypeEnumTypeWrapper): ...
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """What values are held in."""
+
     FLOAT: CastParameter.Type.ValueType  # 0
+    """32 bits."""
     FLOAT16: CastParameter.Type.ValueType  # 1
+    """16 bits, up to 65504."""
     BFLOAT16: CastParameter.Type.ValueType  # 2
+    """16 bits with the range of 32."""
 
     TYPE_FIELD_NUMBER: _builtins.int
     type: Global___CastParameter.Type.ValueType
@@ -5432,7 +5440,7 @@ Global___CastParameter: _TypeAlias = CastParameter  # noqa: Y015
 
 @_typing.final
 class QuantizeParameter(_message.Message):
-    """Ours: settings of Quantize."""
+    """Ours. Settings of Quantize."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
