@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from nktc import export
 from nktc.engines.engine import Facts
@@ -16,21 +15,9 @@ from nktc.errors import NktcError, near
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 
 
-def read(path: Path) -> onnx.ModelProto:
-    """The model of a file, with the tensors that lie in files beside it. Raises NktcError."""
-    try:
-        model = onnx.load(str(path))
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        help = "give a whole ONNX file"
-        raise NktcError(f"{path} is no ONNX file that can be read: {_line(error)}", help=help) from None
-    if not model.graph.node and not model.graph.output:
-        raise NktcError(f"{path} is no ONNX file: it holds no graph", help="give a whole ONNX file")
-    return model
-
-
 def with_outputs(path: Path, blobs: Sequence[str]) -> bytes:
     """The file's model with these inner values as outputs behind its own. Raises NktcError for an unknown name."""
-    model = read(path)
+    model = export.load(path)
     made = {name for node in model.graph.node for name in node.output} | {v.name for v in model.graph.input}
     have = {value.name for value in model.graph.output}
     known = {value.name: value for value in model.graph.value_info}
@@ -45,7 +32,7 @@ def with_outputs(path: Path, blobs: Sequence[str]) -> bytes:
 
 def float_values(path: Path) -> list[str]:
     """The inner values of a file that are floats, in order. Raises NktcError."""
-    model = onnx.shape_inference.infer_shapes(read(path))
+    model = onnx.shape_inference.infer_shapes(export.load(path))
     floats = {v.name for v in model.graph.value_info if v.type.tensor_type.elem_type in FLOATS}
     return [name for node in model.graph.node for name in node.output if name in floats]
 
@@ -66,7 +53,3 @@ def no_blob(where: str, name: str, known: Sequence[str]) -> NktcError:
     """The refusal of a blob that a model has not."""
     few = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
     return NktcError(f'{where} has no blob "{name}"', help=near(name, known) or f"it has {few}")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -18,7 +18,7 @@ import onnx_ir
 
 from nktc import export
 from nktc.engines.engine import Options
-from nktc.engines.onnx_file import facts, no_blob, read, with_outputs
+from nktc.engines.onnx_file import facts, no_blob, with_outputs
 from nktc.errors import NktcError, near
 from nktc.ir import DType, Graph, Value
 
@@ -69,7 +69,7 @@ class OpenVino:
             given = with_outputs(path, blobs)
             return OpenVinoSession(_loaded(given, str(path)), settings, str(path), onnx.ModelProto.FromString(given))
         # A file that is none is tried as those of other frameworks too, which print what they miss in it.
-        declared = read(path)
+        declared = export.load(path)
         return OpenVinoSession(_loaded(path, str(path)), settings, str(path), declared)
 
 

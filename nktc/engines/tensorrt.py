@@ -61,7 +61,7 @@ class TensorRt:
         """A `TensorRtSession` of an engine file, or built from an ONNX file. Raises NktcError for an engine that is
         stale, damaged or made for another GPU or TensorRT."""
         if path.suffix.lower() == ".onnx":
-            model = onnx.ModelProto.FromString(onnx_file.with_outputs(path, blobs)) if blobs else onnx_file.read(path)
+            model = onnx.ModelProto.FromString(onnx_file.with_outputs(path, blobs)) if blobs else export.load(path)
             facts = onnx_file.facts({entry.key: entry.value for entry in model.metadata_props}, str(path))
             return self._build(model, str(path), facts, options, lambda layer: None)
         settings = TensorRtSettings.read(options.settings)

@@ -63,17 +63,23 @@ def verdict(found: Sequence[Finding], target: Target) -> str:
     return f"{target.name}: {', '.join(lines)}; no runtime has loaded the file"
 
 
+def load(path: Path, tensors: bool = True) -> onnx.ModelProto:
+    """The message of an ONNX file, with the tensors that lie in files beside it, or without. Raises NktcError."""
+    help = "give a whole ONNX file"
+    try:
+        # Without the format a file called .json or .txtpb is parsed as such text.
+        model = onnx.load(str(path), format="protobuf", load_external_data=tensors)
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise NktcError(f"{path} is no ONNX file that can be read: {_line(error)}", help=help) from None
+    if not model.graph.node and not model.graph.output:
+        raise NktcError(f"{path} is no ONNX file: it holds no graph", help=help)
+    return model
+
+
 def read(path: Path) -> ir.Model:
     """The model of an ONNX file, with the types and shapes that can be inferred; tensors in files beside it are not
     needed. Raises NktcError."""
-    try:
-        # Without the format a file called .json or .txtpb is parsed as such text.
-        model = onnx.load(str(path), format="protobuf", load_external_data=False)
-    except (DecodeError, OSError, ValueError) as error:
-        help = "give a whole ONNX file"
-        raise NktcError(f"{path} is no ONNX file that can be read: {_line(error)}", help=help) from None
-    if not model.graph.node and not model.graph.output:
-        raise NktcError(f"{path} is no ONNX file: it holds no graph", help="give a whole ONNX file")
+    model = load(path, tensors=False)
     # What cannot be inferred is not known, and hits no rule.
     with suppress(onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         model = onnx.shape_inference.infer_shapes(model)
