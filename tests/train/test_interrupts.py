@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from types import SimpleNamespace
 
@@ -35,23 +34,23 @@ def solver(size: int = 1) -> SimpleNamespace:
 def test_a_signal_has_its_effect(effects, number, expected):
     heard = solver()
     with interrupts(heard, effects):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
     assert (heard.stop_asked, heard.snapshot_asked) == expected
 
 
 def test_a_second_ctrl_c_stops_at_once():
     heard = solver()
     with interrupts(heard, Effects()):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_rank_is_sent_more_than_one_and_stops_in_order():
     heard = solver(size=2)
     with interrupts(heard, Effects()):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
     assert heard.stop_asked
 
 
