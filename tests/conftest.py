@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ from nktc.ir import Graph, Phase
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
-torch.set_num_threads(1)  # the tests run side by side
+# The tests run side by side, and what they start as well: threads that wait for a core spin.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 _blessed: dict[Path, list[tuple[str, str]]] = {}
 
