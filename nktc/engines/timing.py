@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -52,15 +53,19 @@ Run = Callable[[], object]
 
 
 def race(runs: Mapping[str, Run], batches: Mapping[str, int], seconds: float) -> dict[str, Times]:
-    """The times of each run, taken in turns for about so many seconds in all, three turns at least."""
+    """The times of each run, taken in turns for about so many seconds in all, three turns at least.
+
+    The order of each turn is drawn anew, or one would always find the caches and threads as the same other left them.
+    """
     for run in runs.values():
         run()
     taken: dict[str, list[float]] = {name: [] for name in runs}
     end = time.perf_counter() + seconds
-    turns = 0
+    turns, order, chance = 0, list(runs), random.Random(0)
     while turns < 3 or time.perf_counter() < end:
-        for name, run in runs.items():
-            taken[name] += block(run)
+        chance.shuffle(order)
+        for name in order:
+            taken[name] += block(runs[name])
             time.sleep(REST)
         turns += 1
     return {name: Times(batches[name], tuple(found)) for name, found in taken.items()}

@@ -88,16 +88,6 @@ def row(name: str, batch: int, threads: int, times: Mapping[str, float], own: st
     print(f"{name:<13} batch {batch:<3} {threads} threads  {told}\n{'':<13} nktc is {ratios}{note}", flush=True)
 
 
-def choice(
-    graph: Graph, args: argparse.Namespace, threads: int, batch: int, without: set[str]
-) -> tuple[str, engines.Session]:
-    """What nktc would run, and how it calls it."""
-    engine = "onnxruntime" if "openvino" in without else ""
-    wanted = optimize.Wanted(backend=engine, device="cpu", batch=batch, threads=threads, seconds=args.seconds / 2)
-    _, way = optimize.fastest(graph, wanted)
-    return way.name, way.build()
-
-
 def nets(args: argparse.Namespace) -> None:
     """nktc's choice against the plain ones."""
     without = set(args.without)
@@ -106,13 +96,23 @@ def nets(args: argparse.Namespace) -> None:
         for batch in args.batch:
             for threads in args.threads:
                 torch.set_num_threads(threads)
-                told, session = choice(graph, args, threads, batch, without)
-                sessions = {"nktc": session}
-                for backend in ("onnxruntime", "openvino", "torch"):
-                    if backend in engines.usable() and backend not in without:
-                        sessions[backend] = plain(graph, backend, threads, batch)
+                wanted = optimize.Wanted(
+                    backend="onnxruntime" if "openvino" in without else "",
+                    device="cpu",
+                    batch=batch,
+                    threads=threads,
+                    seconds=args.seconds / 2,
+                )
+                _, way = optimize.fastest(graph, wanted)
+                # All are made after the choice, whose sessions leave memory in pieces behind.
+                sessions = {
+                    backend: plain(graph, backend, threads, batch)
+                    for backend in ("onnxruntime", "openvino", "torch")
+                    if backend in engines.usable() and backend not in without
+                }
+                sessions["nktc"] = way.build()
                 times = measured(sessions, graph, batch, args.seconds)
-                row(name, batch, threads, times, "nktc", f"  ({told})")
+                row(name, batch, threads, times, "nktc", f"  ({way.name})")
 
 
 def folding(args: argparse.Namespace) -> None:
