@@ -256,7 +256,7 @@ def test_a_changed_bit_is_found_wherever_it_matters(form: str, made) -> None:
     generator = np.random.default_rng(1)
     solver = made(f"snapshot_format={form}", "ema_decay=0.5")
     fresh, found_out = held(solver), 0
-    for path in paths * 20:
+    for path in paths * 8:
         data = bytearray(path.read_bytes())
         data[generator.integers(len(data))] ^= 1 << int(generator.integers(8))
         good = path.read_bytes()
@@ -273,7 +273,7 @@ def test_a_changed_bit_is_found_wherever_it_matters(form: str, made) -> None:
             assert all(torch.equal(again.tensors[name], tensor) for name, tensor in extra.tensors.items())
             solver = made(f"snapshot_format={form}", "ema_decay=0.5")
         path.write_bytes(good)
-    assert found_out > 20
+    assert found_out > 8
 
 
 # Killed in the middle, and no space left.
@@ -375,7 +375,7 @@ def test_the_newest_whole_snapshot_is_found_and_damaged_ones_are_told(made) -> N
     found, passed_over = checkpoint.newest(Path("s/run"))
     assert found == Path(state(9))
     assert passed_over == [
-        f"{state(11)} is not a whole .solverstate: its bytes are no SolverState",
+        f"{state(11)} is not a whole .solverstate: field 3 at byte 270 has 15 bytes, 5 are left",
         f"{state(10)} belongs to the weights s/run_iter_10.caffemodel, which do not exist",
     ]
     found, passed_over = checkpoint.newest(Path("s"))  # a folder has those of all prefixes

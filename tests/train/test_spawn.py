@@ -19,7 +19,7 @@ from nktc.errors import NktcError
 from nktc.train import Effects, own_device
 
 ROOT = Path(__file__).parents[2]
-TRAIN = ("train", "--solver", "solvers/mlp.prototxt", "--set", "snapshot=100")
+TRAIN = ("train", "--solver", "solvers/mlp.prototxt", "--set", "snapshot=50")
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find the ranks")
 
 
@@ -57,9 +57,9 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A run of two ranks, 600 iterations: its folder, output and log."""
+    """A run of two ranks, 300 iterations: its folder, output and log."""
     folder = tmp_path_factory.mktemp("ranks") / "whole"
-    process = start(*TRAIN, "--run-dir", folder, "--max-iter", 600, "--ranks", 2)
+    process = start(*TRAIN, "--run-dir", folder, "--max-iter", 300, "--ranks", 2)
     output, log = process.communicate()
     assert process.returncode == 0, log
     return folder, output, log
@@ -68,7 +68,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 def test_two_ranks_leave_one_run_with_one_log(whole) -> None:
     folder, output, log = whole
     run = runs.open_run(folder)
-    assert output == f"Done after 600 iterations: {folder}\n"
+    assert output == f"Done after 300 iterations: {folder}\n"
     assert run.log.read_text().splitlines() == log.splitlines()
     events = [event["event"] for event in run.events()]
     assert (events.count("started"), events.count("ended"), events.count("saved")) == (1, 1, 6)
@@ -78,7 +78,7 @@ def test_two_ranks_leave_one_run_with_one_log(whole) -> None:
 @linux
 def test_killed_ranks_start_again_or_end_the_job_and_torchrun_goes_on_to_the_same_end(whole, tmp_path: Path) -> None:
     folder = tmp_path / "r"
-    process = start(*TRAIN, "--run-dir", folder, "--max-iter", 600, "--ranks", 2, "--restarts", 1)
+    process = start(*TRAIN, "--run-dir", folder, "--max-iter", 300, "--ranks", 2, "--restarts", 1)
     wait_for(folder, "saved", 1, process)
     os.kill(ranks_of(process)[1], signal.SIGKILL)
     wait_for(folder, "started", 2, process)
@@ -92,10 +92,10 @@ def test_killed_ranks_start_again_or_end_the_job_and_torchrun_goes_on_to_the_sam
     advice = f"--run-dir {folder} --snapshot latest"
     assert f"help: go on with {advice}" in log
     program = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "nktc")
-    rest = start(*TRAIN, *advice.split(), "--max-iter", 600, "--device", "cpu", program=program)
+    rest = start(*TRAIN, *advice.split(), "--max-iter", 300, "--device", "cpu", program=program)
     output, log = rest.communicate()
     assert rest.returncode == 0, log
-    assert output == f"Done after 600 iterations: {folder}\n"
+    assert output == f"Done after 300 iterations: {folder}\n"
     assert sum("Optimization Done." in line for line in log.splitlines()) == 1
     begun = [event["iteration"] for event in runs.Run(folder).events() if event["event"] == "started"]
     assert begun[0] == 0

@@ -157,14 +157,14 @@ def test_a_tree_of_keys_with_several_values_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [60, 3000])
 def test_whatever_is_damaged_it_is_named_or_the_rest_is_read(tmp_path: Path, size: int) -> None:
-    """1000 times a few bytes are changed at random, most of them in the pages of the tree: LMDB's own library ends the
+    """300 times a few bytes are changed at random, most of them in the pages of the tree: LMDB's own library ends the
     process at one in ten of these."""
     made(tmp_path / "db", 300, size)
     file = tmp_path / "db" / "data.mdb"
     whole = file.read_bytes()
     tree = [at for at in range(0, len(whole), 4096) if whole[at + 10] in (1, 2, 8)]
     chance, said = random.Random(size), list[str]()
-    for _ in range(500):
+    for _ in range(150):
         damaged = bytearray(whole)
         for _ in range(chance.choice([1, 8])):
             damaged[chance.choice(tree) + chance.choice([chance.randrange(4096), chance.randrange(160)])] = (
@@ -179,5 +179,5 @@ def test_whatever_is_damaged_it_is_named_or_the_rest_is_read(tmp_path: Path, siz
                 database.read(place, 1)
         except NktcError as error:
             said.append(str(error))
-    assert len(said) > 50
+    assert len(said) > 15
     assert all(str(tmp_path / "db") in line for line in said)

@@ -25,7 +25,10 @@ def test_sizes_come_before_the_bytes(data: bytes) -> None:
         (b"\x89PNG", "x is no idx file of bytes: it begins with 89 50 4e 47"),
         (TWO_BY_THREE[:-1], "x is cut off: it tells of 2x3 elements and holds 5"),
         (TWO_BY_THREE[:9], "x is cut off: it tells of 2 elements and holds 0"),
-        (gzip.compress(TWO_BY_THREE, mtime=0)[:-9], "x is damaged (Compressed file ended before the end-of-stream marker"),
+        (
+            gzip.compress(TWO_BY_THREE, mtime=0)[:-9],
+            "x is damaged (Compressed file ended before the end-of-stream marker",
+        ),
     ],
 )
 def test_what_is_none_is_refused(data: bytes, said: str) -> None:
