@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import tempfile
@@ -73,8 +74,37 @@ def write_text(path: str | Path, text: str) -> None:
 
 def read_bytes(path: str | Path, what: str) -> bytes:
     """A whole file; `what` names it in the error when it cannot be read."""
-    try:
+    with _readable(path, what):
         return Path(path).read_bytes()
+
+
+class Mapped:
+    """A file's bytes, read from the disk where `view` is looked at. What is kept of them is to be copied: another
+    program may cut the file short."""
+
+    def __init__(self, path: str | Path, what: str) -> None:
+        """`what` names the file in the error when it cannot be read. Raises NktcError."""
+        self._map: mmap.mmap | None = None
+        with _readable(path, what), Path(path).open("rb") as file:
+            found = os.fstat(file.fileno())
+            # A pipe has no size to map, and a device such as /dev/zero no end.
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISFIFO(found.st_mode):
+                raise NktcError(f"{what} {path} is no plain file")
+            if stat.S_ISREG(found.st_mode) and found.st_size:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.view = memoryview(file.read() if self._map is None else self._map)
+
+    def release(self) -> None:
+        """Let go of the memory that bytes looked at take; they come from the disk again when they are needed."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+@contextmanager
+def _readable(path: str | Path, what: str) -> Iterator[None]:
+    """Says in the user's words why a file cannot be read."""
+    try:
+        yield
     except IsADirectoryError:
         raise NktcError(f"{what} {path} is a folder, not a file") from None
     except FileNotFoundError:

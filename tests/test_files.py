@@ -134,3 +134,39 @@ def test_reading_says_what_is_wrong(tmp_path):
         with pytest.raises(NktcError) as caught:
             files.read_bytes(tmp_path / name, "weights")
         assert caught.value.message == said
+
+
+def test_a_mapped_file_is_its_bytes_before_and_after_they_are_let_go_of(tmp_path):
+    data = bytes(range(256)) * 1000
+    (tmp_path / "file").write_bytes(data)
+    (tmp_path / "empty").touch()
+    mapped = files.Mapped(tmp_path / "file", "weights")
+    assert bytes(mapped.view) == data
+    mapped.release()
+    assert bytes(mapped.view) == data
+    assert bytes(files.Mapped(tmp_path / "empty", "weights").view) == b""
+
+
+def test_a_file_that_is_replaced_keeps_its_bytes_where_it_is_mapped(tmp_path):
+    files.write_bytes(tmp_path / "file", b"old")
+    mapped = files.Mapped(tmp_path / "file", "weights")
+    files.write_bytes(tmp_path / "file", b"another")
+    assert bytes(mapped.view) == b"old"
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["/bin/sh", "-c", f"echo hello > '{tmp_path / 'pipe'}'"]):
+        assert bytes(files.Mapped(tmp_path / "pipe", "weights").view) == b"hello\n"
+
+
+def test_what_cannot_be_mapped_is_said_as_where_it_is_read(tmp_path):
+    for path, said in {
+        tmp_path: "is a folder, not a file",
+        tmp_path / "none": "does not exist",
+        "/dev/zero": "is no plain file",
+        "a\0b": "embedded null byte",
+    }.items():
+        with pytest.raises(NktcError, match=said) as caught:
+            files.Mapped(path, "weights")
+        assert caught.value.message.startswith(("weights", "cannot read weights"))

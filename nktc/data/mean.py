@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from nktc.data.databases.backends import open_database
 from nktc.data.databases.datum import BadDatum, parse
 from nktc.data.progress import progress
 from nktc.errors import LayerError, NktcError
-from nktc.files import find_file, read_bytes, write_bytes
-from nktc.ir import Transform, times
+from nktc.files import Mapped, find_file, write_bytes
+from nktc.ir import Transform, size, stored_blob, times
 from nktc.schema import BlobProto
 
 TOGETHER = 1000  # records read at a time
@@ -20,18 +19,17 @@ TOGETHER = 1000  # records read at a time
 
 def read_mean(path: Path) -> np.ndarray:
     """The array of a .binaryproto, f32[c h w]; a leading axis of 1 is dropped. Raises NktcError."""
-    blob = BlobProto()
+    file = Mapped(path, "mean file")
     try:
-        blob.ParseFromString(read_bytes(path, "mean file"))
-    except DecodeError:
-        raise NktcError(f"mean file {path} holds no BlobProto") from None
-    shape = tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
-    values = np.array(blob.data if blob.data else blob.double_data, np.float32)
+        blob = stored_blob(file.view)
+    except NktcError as error:
+        raise NktcError(f"mean file {path} holds no BlobProto: {error.message}") from None
+    shape = blob.shape
     while len(shape) > 3 and shape[0] == 1:
         shape = shape[1:]
-    if len(shape) != 3 or values.size != np.prod(shape):
-        raise NktcError(f"mean file {path} holds {values.size} values of shape {times(shape)}, not one image")
-    return values.reshape(shape)
+    if len(shape) != 3:
+        raise NktcError(f"mean file {path} holds {size(shape)} values of shape {times(blob.shape)}, not one image")
+    return blob.array().reshape(shape)
 
 
 def file_mean(transform: Transform, folder: Path) -> np.ndarray | None:

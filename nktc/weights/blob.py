@@ -13,6 +13,8 @@ from nktc.schema import BlobProto, BlobShape
 
 Part = bytes | memoryview
 MOST = 2**31 - 1  # bytes of a message that protobuf reads
+PRODUCER = "nktc"
+"""Of the binary nets written here: their definition is in nktc's dialect of Caffe's schema, and no fork's."""
 
 
 def blob(values: np.ndarray) -> BlobProto:
@@ -44,9 +46,12 @@ def write(path: Path, parts: Sequence[Part]) -> None:
 
 def fit(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     """The array in `shape` where only leading axes of 1 differ, as in blobs of old files; None where it is another."""
-    if tuple(d for d in _stripped(values.shape)) != _stripped(shape):
-        return None
-    return values.reshape(shape)
+    return values.reshape(shape) if fits(values.shape, shape) else None
+
+
+def fits(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two shapes differ in leading axes of 1 alone."""
+    return _stripped(shape) == _stripped(other)
 
 
 def _numbers(number: int, values: np.ndarray) -> list[Part]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
-from google.protobuf.message import DecodeError
 
+from nktc import wire
 from nktc.errors import NktcError
-from nktc.files import atomic, read_bytes
-from nktc.ir import array
+from nktc.files import Mapped, atomic
+from nktc.ir import stored_blob
 from nktc.schema import SolverState
+from nktc.weights import hdf5
 from nktc.weights.blob import Part, field, packed, write
-from nktc.weights.caffemodel import HDF5_MAGIC
+from nktc.weights.entry import Budget
+
+KIND = ".solverstate.h5"
+ITERATION, LEARNED_NET, HISTORY, CURRENT_STEP = range(1, 5)  # fields of SolverState
+MOST_HISTORIES = 1 << 16
+LONGEST_PATH = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,21 +37,14 @@ class State:
 
 
 def read_state(path: str | Path) -> State:
-    """Read either kind; told by its first bytes."""
-    data = read_bytes(path, "snapshot")
-    if data.startswith(HDF5_MAGIC):
+    """Read either kind; told by its first bytes. Raises NktcError."""
+    file = Mapped(path, "snapshot")
+    if bytes(file.view[: len(hdf5.MAGIC)]) == hdf5.MAGIC:
         return _read_hdf5(Path(path))
-    message = SolverState()
     try:
-        message.ParseFromString(data)
-        del data  # of a large net there is one copy too many
-        if not message.HasField("iter"):
-            raise NktcError("it has no iteration")
-        history = tuple(array(b) for b in message.history)
-    except (DecodeError, NktcError) as error:
-        reason = error.message if isinstance(error, NktcError) else "its bytes are no SolverState"
-        raise NktcError(f"{path} is not a whole .solverstate: {reason}") from None
-    return State(message.iter, message.learned_net, history, message.current_step)
+        return _read_binary(file)
+    except NktcError as error:
+        raise NktcError(f"{path} is not a whole .solverstate: {error.message}") from None
 
 
 def save_state(path: str | Path, state: State) -> None:
@@ -68,19 +67,51 @@ def learned_net(state: State, path: str | Path) -> Path:
     return beside if beside.exists() else named
 
 
+def _read_binary(file: Mapped) -> State:
+    told: dict[int, int] = {}
+    learned = ""
+    history: list[np.ndarray] = []
+    for held in wire.fields(file.view):
+        if held.number in (ITERATION, CURRENT_STEP) and held.kind == wire.VARINT:
+            told[held.number] = wire.signed(*wire.varints(held))
+        elif held.number == LEARNED_NET:
+            learned = wire.text(held)
+        elif held.number == HISTORY and held.view is not None:
+            if len(history) == MOST_HISTORIES:
+                raise NktcError(f"it has more than {MOST_HISTORIES} histories")
+            history.append(stored_blob(held.view).array(file.release))
+    if ITERATION not in told:
+        raise NktcError("it has no iteration")
+    return State(told[ITERATION], learned, tuple(history), told.get(CURRENT_STEP, 0))
+
+
 def _read_hdf5(path: Path) -> State:
-    try:
-        with h5py.File(path) as file:
-            history: Sequence[h5py.Dataset] = [file[f"history/{i}"] for i in range(len(file["history"]))]
-            learned = file["learned_net"][()] if "learned_net" in file else b""
-            return State(
-                int(np.asarray(file["iter"]).item()),
-                learned.decode() if isinstance(learned, bytes) else str(learned),
-                tuple(np.asarray(values, np.float32) for values in history),
-                int(np.asarray(file["current_step"]).item()) if "current_step" in file else 0,
-            )
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise NktcError(f"{path} is not a whole .solverstate.h5: {error}") from None
+    with hdf5.opened(path, KIND) as file, hdf5.harm(path, KIND):
+        reading = hdf5.Reading(path, KIND, Budget(path.stat().st_size), set())
+
+        group = hdf5.member(file, "history")
+        if not isinstance(group, h5py.Group) or len(group) > MOST_HISTORIES:
+            raise ValueError("history is no group of arrays")
+        history = tuple(hdf5.entry(_dataset(group, str(i)), reading).read() for i in range(len(group)))
+        learned = _single(file, "learned_net") if "learned_net" in file else ""
+        step = int(_single(file, "current_step")) if "current_step" in file else 0
+        iteration = int(_single(file, "iter"))
+        return State(iteration, learned.decode() if isinstance(learned, bytes) else str(learned), history, step)
+
+
+def _single(file: h5py.File, key: str) -> Any:
+    """The only number or text of a dataset."""
+    found = _dataset(file, key)
+    if found.size != 1 or found.dtype.itemsize > LONGEST_PATH:
+        raise ValueError(f"{key} is not one number, or a path")
+    return np.asarray(found[()]).item()
+
+
+def _dataset(group: h5py.Group, key: str) -> h5py.Dataset:
+    found = hdf5.member(group, key)
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{key} is a group")
+    return found
 
 
 def _write_hdf5(path: Path, state: State) -> None:

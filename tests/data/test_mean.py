@@ -57,8 +57,10 @@ def test_records_that_do_not_fit_are_named(tmp_path: Path) -> None:
 def test_files_that_are_no_mean_are_refused(tmp_path: Path) -> None:
     (tmp_path / "garbage").write_bytes(b"\xff\xff")
     (tmp_path / "two").write_bytes(BlobProto(num=2, channels=1, height=1, width=1, data=[1, 2]).SerializeToString())
+    (tmp_path / "uneven").write_bytes(BlobProto(num=1, channels=1, height=1, width=3, data=[1, 2]).SerializeToString())
     for name, why in {
-        "garbage": f"mean file {tmp_path / 'garbage'} holds no BlobProto",
+        "garbage": f"mean file {tmp_path / 'garbage'} holds no BlobProto: the number at byte 0 has no end",
+        "uneven": f"mean file {tmp_path / 'uneven'} holds no BlobProto: a blob of shape [1, 1, 1, 3] holds 2 numbers",
         "two": f"mean file {tmp_path / 'two'} holds 2 values of shape 2x1x1x1, not one image",
         "none": f"mean file {tmp_path / 'none'} does not exist",
     }.items():

@@ -297,7 +297,9 @@ def test_a_blob_that_holds_another_number_than_its_shape_says_is_refused(tmp_pat
     path = write(tmp_path / "w", a=[blob])
     with pytest.raises(NktcError) as caught:
         weights.read(path)
-    assert caught.value.message == f"{path} is not a whole .caffemodel: a blob of shape [2, 2] holds 3 numbers"
+    assert (
+        caught.value.message == f'{path} is not a whole .caffemodel: layer "a": a blob of shape [2, 2] holds 3 numbers'
+    )
 
 
 @pytest.mark.parametrize("dims", [[-1, -3], [0], [2**62, 2**62]])

@@ -76,7 +76,7 @@ def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
         "": "is a folder, not a file",
         "none": "snapshot .* does not exist",
         "empty": "it has no iteration",
-        "junk": "its bytes are no SolverState",
+        "junk": "the number at byte 0 has no end",
         "uneven": "a blob of shape .* holds 6 numbers",
         "other.h5": "is not a whole .solverstate.h5",
     }.items():
