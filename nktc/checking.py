@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nktc import models, reader, text, train
+from nktc import models, reader, train
 from nktc.errors import Diagnostic, Errors, NktcError, NktcWarning, Span, coded, raise_all, split
 from nktc.ir import Graph, Phase, Shape, size
 from nktc.lint import lint
@@ -91,10 +91,11 @@ def check(file: Path, shapes: Mapping[str, Shape] = {}, level: int | None = None
         missing = NktcError(f"{file} does not exist", code="file-missing")
         return Report(file, error=missing, exit_code=2)
     try:
-        built, errors = _build_all(file, list(Phase), shapes, level, stages)
+        built, errors, told = _build_all(file, list(Phase), shapes, level, stages)
     except NktcError as stop:
-        built, errors = [], [*split(stop)]
-    warnings = {str(warning): warning for one in built for warning in lint(one.net, one.graph)}.values()
+        built, errors, told = [], [*split(stop)], ()
+    linted = (warning for one in built for warning in lint(one.net, one.graph))
+    warnings = {str(warning): warning for warning in (*told, *linted)}.values()
     if errors:
         error = errors[0] if len(errors) == 1 else Errors(errors)
         return Report(file, error=error, warnings=tuple(warnings), exit_code=1)
@@ -114,9 +115,15 @@ def graphs(
 
     Without `stages`, a net that does not build as it is gets each stage that its rules name, until it does. A phase
     that no rule names, and in which nothing feeds the net, is not one of its phases."""
-    built, errors = _build_all(file, phases, shapes, level, stages)
+    built, errors, _ = _build_all(file, phases, shapes, level, stages)
     raise_all(errors)
     return [one.graph for one in built]
+
+
+def in_vain(file: Path) -> tuple[NktcWarning, ...]:
+    """What forks of Caffe wrote in a net or a solver that does nothing here. Raises NktcErrors."""
+    tree = reader.read_tree(file)
+    return train.read(file).warnings if reader.is_solver(tree) else tuple(reader.in_vain(tree))
 
 
 def learned(graph: Graph) -> int:
@@ -138,10 +145,12 @@ class _Wanted:
 
 def _build_all(
     file: Path, phases: Sequence[Phase], shapes: Mapping[str, Shape], level: int | None, stages: Sequence[str]
-) -> tuple[list[Built], list[NktcError]]:
-    """What can be built, and what is wrong with the others, each once."""
-    if solver := reader.is_solver(text.read(file)):
+) -> tuple[list[Built], list[NktcError], tuple[NktcWarning, ...]]:
+    """What can be built, what is wrong with the others, each once, and what is told of a solver itself."""
+    told: tuple[NktcWarning, ...] = ()
+    if solver := reader.is_solver(reader.read_tree(file)):
         settings = train.read(file)
+        told = settings.warnings
         wanted = [_Wanted(settings.train_net, Phase.TRAIN, settings.level, settings.stages)]
         wanted += [_Wanted(test.net, Phase.TEST, test.level, test.stages) for test in settings.test_nets]
         wanted = [one for one in wanted if one.phase in phases]
@@ -159,9 +168,11 @@ def _build_all(
         except NktcError as error:
             failed.append((one, error))
     errors: dict[str, NktcError] = {}
+    unfed = [one for one, refusal in failed if not solver and _is_no_phase(one, refusal)]
     for one, refusal in failed:
-        if solver or not built or not _is_no_phase(one, refusal):
-            errors.update((str(single), single) for single in split(refusal))
+        vain = one in unfed and len(unfed) < len(wanted)
+        real = (single for single in split(refusal) if not vain or single.code != "unknown-bottom")
+        errors.update((str(single), single) for single in real)
     if solver and not errors:
         try:
             train.check([one.graph for one in built], settings)
@@ -170,7 +181,7 @@ def _build_all(
     if built and not errors and not any(len(one.graph) for one in built):
         help = "a net is a list of layer { ... }"
         errors["none"] = NktcError(f"{file} has no layers", help=help, code="no-layers")
-    return built, [*errors.values()]
+    return built, [*errors.values()], told
 
 
 def _first(wanted: Sequence[_Wanted], shapes: Mapping[str, Shape]) -> Built:
@@ -191,10 +202,10 @@ def _stages(net: NetFile) -> list[str]:
 
 
 def _is_no_phase(one: _Wanted, error: NktcError) -> bool:
-    """Whether all that is wrong is that nothing feeds the net, in a phase that it never names."""
+    """Whether nothing feeds the net in a phase that it never names."""
     named = any(
         rule.HasField("phase") and Phase(rule.phase) is one.phase
         for layer in one.net.message.layer
         for rule in layer.include
     )
-    return not named and all(single.code == "unknown-bottom" for single in split(error))
+    return not named and any(single.code == "unknown-bottom" for single in split(error))

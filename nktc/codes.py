@@ -184,6 +184,32 @@ CODES = {
         layer { name: "r" type: "ReLU" bottom: "data" top: "r" }
         """,
     ),
+    "fork-field": Code(
+        "A field that a fork of Caffe has asks for what is not supported here.",
+        """
+        Fields of the forks are read where they mean something here, and passed over where they have no effect
+        (fork-no-effect). This one would change what the net computes. docs/dialects.md has a table of all.
+        """,
+        wrong="""
+        layer { name: "s" type: "Scale" bottom: "data" top: "s" scale_param { min_value: 0.1 } }
+        """,
+        right="""
+        layer { name: "s" type: "Scale" bottom: "data" top: "s" scale_param { axis: 1 } }
+        """,
+    ),
+    "dialect": Code(
+        "A binary file could be in several dialects of Caffe's schema, and means different things in them.",
+        """
+        Forks of Caffe gave one number to different fields, and a binary file has numbers alone. Where the file does not
+        tell which fork wrote it, nktc does not guess: name the dialect, and go on with the text.
+        """,
+        wrong="""
+        nktc check NET.caffemodel
+        """,
+        right="""
+        nktc upgrade NET.caffemodel --dialect Intel -o NET.prototxt
+        """,
+    ),
     "no-name": Code(
         "A top has an empty name.",
         """
@@ -694,6 +720,20 @@ CODES = {
         """,
         right="""
         layer { name: "r" type: "ReLU" bottom: "data" top: "r" exclude { stage: "deploy" } }
+        """,
+        warning=True,
+    ),
+    "fork-no-effect": Code(
+        "A field that a fork of Caffe has does nothing here.",
+        """
+        It chooses among that fork's ways to compute the same: precisions, algorithms, threads, memory. One warning a
+        file names them all. So does one where a binary file has fields that are of no known fork.
+        """,
+        wrong="""
+        layer { name: "r" type: "ReLU" bottom: "data" top: "r" forward_type: FLOAT16 }
+        """,
+        right="""
+        layer { name: "r" type: "ReLU" bottom: "data" top: "r" }
         """,
         warning=True,
     ),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from google.protobuf.message import Message
 
+from nktc import reader
 from nktc.errors import NktcWarning, Note, in_order
 from nktc.ir import Graph, Node, Phase
 from nktc.reader import NetFile
@@ -21,7 +22,14 @@ MOST_NAMES = 3  # of layers in one message
 
 def lint(net: NetFile, graph: Graph) -> list[NktcWarning]:
     """What is suspect in a net and in a graph built of it."""
-    found = [*_old_spelling(net), *_rules(net), *_names(graph), *_overwritten(graph), *_fillers(graph)]
+    found = [
+        *(reader.in_vain(net.tree) if net.tree else ()),
+        *_old_spelling(net),
+        *_rules(net),
+        *_names(graph),
+        *_overwritten(graph),
+        *_fillers(graph),
+    ]
     if graph.phase is Phase.TRAIN:
         found += [*_losses(graph), *_unused(graph), *_stays_random(graph), *_gradients(graph)]
     return in_order(found)

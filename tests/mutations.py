@@ -34,9 +34,21 @@ layers { layer { name: "p" type: "pool" kernelsize: 2 stride: 2 pool: MAX } bott
 """
 
 
+SHIPPED = (
+    "cifar10_quick/train.prototxt",
+    "digits_quick/train.prototxt",
+    "gpt/deploy.prototxt",
+    "housing_mlp/train.prototxt",
+    "lenet/train.prototxt",
+    "mlp/train.prototxt",
+    "resnet50/deploy.prototxt",
+)
+"""Those of some hundred layers at most: a change can make every layer of a net wrong, and all of it is told."""
+
+
 def valid() -> list[str]:
-    """Texts that build: the nets that ship, one for every example of a layer type, blocks, and old spellings."""
-    shipped = [path.read_text() for path in sorted(ROOT.glob("nets/*/*.prototxt"))]
+    """Texts that build: nets that ship, one for every example of a layer type, blocks, and old spellings."""
+    shipped = [(ROOT / "nets" / name).read_text() for name in SHIPPED]
     return [*shipped, *(example.text() for example in EXAMPLES), BLOCK, OLD]
 
 

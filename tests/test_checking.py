@@ -122,7 +122,7 @@ def test_a_file_that_is_not_there_is_2(tmp_path):
     [
         (b"", "net.prototxt has no layers"),
         (b"# nothing\n", "net.prototxt has no layers"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "net.prototxt is a binary file, not a prototxt"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "net.prototxt is no net"),
         (b'layer { name: "x"', 'the file ends inside layer, whose "}" is missing'),
     ],
 )

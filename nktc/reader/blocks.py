@@ -14,8 +14,8 @@
 An instance stands for the block's layers. Their names, and the blobs between them, are put under the instance's name
 ("res2/conv"); the block's bottoms and tops become the instance's. With `repeat` the tops of one round are the first
 bottoms of the next, and names are under "res2/0", "res2/1", …; `$index` is the round, from 0, in the block and in what
-the instance gives it. A name that starts with "/" is the net's own. What comes out is a plain net: text to text,
-before a message is bound.
+the instance gives it, and in its tops, so that each round's can be named ("res2${'abc'[index]}"). A name that starts
+with "/" is the net's own. What comes out is a plain net: text to text, before a message is bound.
 """
 
 from __future__ import annotations
@@ -184,10 +184,19 @@ class _Expander:
                 message = f'block "{block.name}" has {_count(len(wanted), what)}, not {len(given)}'
                 raise _refusal(message, place.extent() if place else at, declared)
         rounds = self.rounds(tree, block)
+        first = last = tops
+        if tree.find("repeat"):
+            first, last = self.tops(tree, scope, 0), self.tops(tree, scope, rounds - 1)
         rules = tuple(rule for rule in tree.fields if rule.name in RULES)
         for index in range(rounds):
             here = f"{name}/{index}" if rounds > 1 else name
-            written = tops if index == rounds - 1 else tuple(f"{here}/{top}" for top in block.tops)
+            written = last
+            if index < rounds - 1:
+                named = self.tops(tree, scope, index) if first != last else last
+                written = tuple(
+                    f"{here}/{top}" if one == other else own
+                    for top, own, one, other in zip(block.tops, named, first, last, strict=True)
+                )
             for top, outside in zip(block.tops, written, strict=True):
                 if top in block.bottoms and outside != bottoms[block.bottoms.index(top)]:
                     message = f'"{top}" is a bottom and a top of block "{block.name}", which works on it in place'
@@ -213,6 +222,12 @@ class _Expander:
             message = f'block "{block.name}" has {tops} and {bottoms}, so no round can follow another'
             raise _refusal(message, found.extent(), Note(f'block "{block.name}" is declared here', block.at))
         return count
+
+    def tops(self, tree: Tree, scope: _Scope, index: int) -> tuple[str, ...]:
+        """The tops of one round of a repeated instance, as the net has them."""
+        known = {**scope.known, "index": Scalar("number", str(index), tree.span)}
+        texts = (substitute(top.value, known) for top in tree.all("top") if isinstance(top.value, Scalar))
+        return tuple(scope.blob(t.text) if scope.around else t.text for t in texts if isinstance(t, Scalar))
 
     def known(self, tree: Tree, block: Block, around: Mapping[str, Value], index: int, at: Span) -> dict[str, Value]:
         """The parameters' values in one round: those the instance gives, and the defaults of the others."""
@@ -252,9 +267,10 @@ class _Expander:
             message = f"with its blocks in place the net has more than {MOST_FIELDS} fields"
             self.refuse(_refusal(message, value.span))
             raise Enough
-        # What an instance gives is known only in its rounds.
+        # What an instance gives, and the tops of a repeated one, are known only in its rounds.
+        later = ("block_param", "top") if value.find("repeat") else ("block_param",)
         fields = tuple(
-            f if f.name == "block_param" else Field(f.name, self.value(f.value, known), f.span) for f in value.fields
+            f if f.name in later else Field(f.name, self.value(f.value, known), f.span) for f in value.fields
         )
         return Tree(fields, value.span, value.end, inline=value.inline)
 
@@ -268,6 +284,8 @@ class _Expander:
             match found.name, found.value:
                 case "name", Scalar() as name:
                     found = replace(found, value=replace(name, text=scope.name(name.text)))
+                case "top", Scalar() if tree.find("repeat"):
+                    pass
                 case "bottom" | "top" as what, Scalar() as blob:
                     if what == "bottom" and block.blobs and blob.text not in block.blobs and blob.text[:1] != "/":
                         help = near(blob.text, block.blobs) or f'a blob of the net itself is written "/{blob.text}"'

@@ -33,9 +33,10 @@ from nktc.ir import (
     times,
 )
 from nktc.layers import Input, check_filler, find
+from nktc.reader.forks import refusals, unknown_type
 from nktc.reader.net_file import NetFile, must_exist
 from nktc.reader.state import State, included
-from nktc.schema import BlobProto, LayerParameter, ParamSpec
+from nktc.schema import BlobProto, LayerParameter, NetParameter, ParamSpec
 from nktc.text import Field, Tree
 
 Feeds = Callable[[Layer], Feed]
@@ -98,6 +99,8 @@ class _Builder:
     again: dict[tuple[str, str], tuple[NktcError, int]] = field(default_factory=dict)  # by place and code
 
     def run(self) -> Graph:
+        if self.net.tree:
+            self.errors += refusals(self.net.tree, NetParameter.DESCRIPTOR)
         chosen = []
         instances = self.net.instances or ((),) * len(self.net.trees)
         for message, tree, within in zip(self.net.message.layer, self.net.trees, instances, strict=True):
@@ -116,6 +119,10 @@ class _Builder:
             if tree and any(tree.holds(error.at) for error in self.net.errors):
                 # What it makes may be the very word that is wrong.
                 self._unknown(message, _words(tree))
+                continue
+            if tree and (refused := refusals(tree)):
+                self.errors += refused
+                self._unknown(message)
                 continue
             locate = locating(tree, self.net)
             known = [self.blobs.get(b) for b in message.bottom]
@@ -167,6 +174,8 @@ class _Builder:
         """Refuse what is wrong before any shape is known: the type, bottoms that nobody makes, tops made twice."""
         if not message.type:
             raise LayerError("has no type", field="type", help="nktc layers lists the types", code="unknown-type")
+        if message.type not in catalogue() and (refusal := unknown_type(message.type)):
+            raise refusal
         kind = find(message.type)
         for position, bottom in enumerate(message.bottom):
             if bottom not in self.blobs:

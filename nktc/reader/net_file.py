@@ -9,9 +9,13 @@ from pathlib import Path
 from nktc import text
 from nktc.errors import MOST, Errors, NktcError, Note, Source, Span, raise_all, split
 from nktc.files import find_file
+from nktc.ir import catalogue
+from nktc.reader import forks
+from nktc.reader.binary import is_binary, read_binary
 from nktc.reader.blocks import expand
 from nktc.reader.kind import is_solver
-from nktc.reader.upgrade import upgrade_net
+from nktc.reader.old_names import layer_type
+from nktc.reader.upgrade import upgrade_old
 from nktc.schema import NetParameter
 
 
@@ -40,10 +44,16 @@ class NetFile:
         return found.span if found else None
 
 
-def read_net(path: str | Path, strict: bool = True) -> NetFile:
-    """Read a prototxt net. Raises located NktcErrors; unless it is `strict`, what is wrong inside single layers is left
-    for `build`, which finds what else is wrong with the net. Only for nets that are built."""
-    tree = text.read(path)
+def read_tree(path: str | Path, dialect: str = "") -> text.Tree:
+    """The tree of a prototxt, or of the net inside a binary file such as a .caffemodel: what it is is told by what is
+    in it. The dialect of a binary file is found where none is named. Raises NktcErrors."""
+    return read_binary(path, dialect) if is_binary(path) else text.read(path)
+
+
+def read_net(path: str | Path, strict: bool = True, dialect: str = "") -> NetFile:
+    """Read a net, see `read_tree`. Raises located NktcErrors; unless it is `strict`, what is wrong inside single layers
+    is left for `build`, which finds what else is wrong with the net. Only for nets that are built."""
+    tree = read_tree(path, dialect)
     if is_solver(tree):
         raise NktcError(f"{path} is a solver, not a net", help="give the net that it names", code="wrong-file")
     return _bound(tree, str(path), strict)
@@ -74,7 +84,8 @@ def _bound(tree: text.Tree, path: str, strict: bool = True) -> NetFile:
     errors: list[NktcError] = []
     try:
         message = _message(plain.tree, strict, errors)
-        today = upgrade_net(plain.tree)
+        old = upgrade_old(plain.tree)
+        today, origins = forks.ours(old)
         if today is not plain.tree:
             errors.clear()
             message = _message(today, strict, errors)
@@ -83,8 +94,9 @@ def _bound(tree: text.Tree, path: str, strict: bool = True) -> NetFile:
         raise  # told gives one error at least
     told = tuple(plain.told(Errors(errors)))
     trees = tuple(layer.value for layer in today.all("layer") if isinstance(layer.value, text.Tree))
-    # An Input layer made of the net's input fields comes first.
-    instances = ((),) * (len(trees) - len(plain.instances)) + plain.instances if plain.instances else ()
+    # An Input layer made of the net's input fields comes first; a layer of a fork may have become several.
+    first = ((),) * (len([*old.all("layer")]) - len(plain.instances)) + plain.instances
+    instances = tuple(first[origin] for origin in origins) if plain.instances else ()
     return NetFile(message, trees, path, plain.tree, instances, told)
 
 
@@ -92,9 +104,23 @@ def _message(net: text.Tree, strict: bool, errors: list[NktcError]) -> NetParame
     """The message of a net; `errors` gets what is wrong inside single layers, which is raised where `strict`, as is
     all else."""
     message = text.bind(net, NetParameter, errors)
+    errors[:] = [error for error in errors if not _is_beside_the_point(net, error)]
     if len(errors) >= MOST or (errors and (strict or not all(_in_a_layer(net, error.at) for error in errors))):
         raise Errors(errors)
     return message
+
+
+def _is_beside_the_point(net: text.Tree, error: NktcError) -> bool:
+    """Whether an error is of an unknown setting of a layer whose type is not known either: the type is the reason."""
+    if error.code != "unknown-field":
+        return False
+    layers = (field.value for name in ("layer", "layers") for field in net.all(name))
+    layer = next((one for one in layers if isinstance(one, text.Tree) and one.holds(error.at)), None)
+    kind = layer_type(layer) if layer else ""
+    if not layer or not kind or kind in catalogue():
+        return False
+    inside = ((field, field.value) for field in layer.fields if isinstance(field.value, text.Tree))
+    return any(tree.holds(error.at) or field.extent() == error.at for field, tree in inside)
 
 
 def _in_a_layer(net: text.Tree, at: Span | None) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nktc import text
 from nktc.ir import Phase
-from nktc.reader.net_file import read_net
+from nktc.reader.net_file import read_net, read_tree
 from nktc.reader.state import State, included
 from nktc.reader.upgrade import upgrade_net
 from nktc.schema import LayerParameter
@@ -19,7 +19,7 @@ def normalized(path: str | Path, phase: Phase | None = None, expand: bool = Fals
     leaves out. Blocks stay as they are, or are put in place where it is to `expand`. Raises located NktcErrors."""
     net = read_net(path)
     assert net.tree
-    today = upgrade_net(net.tree if expand else text.read(path))
+    today = upgrade_net(net.tree if expand else read_tree(path))
     if phase is not None:
         state = State(phase, net.message.state.level, tuple(net.message.state.stage))
         kept = (f for f in today.fields if f.name != "layer" or included(_rules(f), state))

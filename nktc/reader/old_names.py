@@ -1,5 +1,10 @@
 """What nets and solvers of the two older ages are spelled with, and what each is called today."""
 
+from __future__ import annotations
+
+from nktc.schema import old_types
+from nktc.text import Scalar, Tree
+
 V1_TYPES = {
     "ABSVAL": "AbsVal",
     "ACCURACY": "Accuracy",
@@ -113,3 +118,10 @@ SOLVERS = {
     "ADADELTA": "AdaDelta",
     "ADAM": "Adam",
 }
+
+
+def layer_type(layer: Tree) -> str:
+    """A layer's type as it is called today, whether forks' or BVLC's; "" where it has none."""
+    named = layer.find("type")
+    word = named.value.text if named and isinstance(named.value, Scalar) else ""
+    return V1_TYPES.get(word) or old_types().get(word) or word

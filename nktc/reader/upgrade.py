@@ -13,6 +13,8 @@ from dataclasses import replace
 from itertools import product, zip_longest
 
 from nktc.errors import NktcError, Note, Span, coded, near, raise_all
+from nktc.ir import catalogue
+from nktc.reader import forks
 from nktc.reader.old_names import (
     SOLVERS,
     SPECS,
@@ -24,7 +26,7 @@ from nktc.reader.old_names import (
     V0_TYPES,
     V1_TYPES,
 )
-from nktc.schema import SolverParameter, V1LayerParameter
+from nktc.schema import SolverParameter, V1LayerParameter, old_types
 from nktc.text import Field, Scalar, Tree, bind
 
 INPUT = ("input", "input_shape", "input_dim")
@@ -32,10 +34,16 @@ NETS = ("net_param", "train_net_param", "test_net_param")  # of a solver
 STATISTICS = 3  # weights of BatchNorm: mean, variance and their divisor
 
 
-@coded("cannot-upgrade")
 def upgrade_net(net: Tree) -> Tree:
-    """`net` in today's syntax, `net` itself where it is already. It binds, but for what is wrong inside today's
-    layers. The Input layer made of a net's `input` fields is the first layer. Raises located NktcErrors."""
+    """`net` in today's syntax, and what forks write otherwise as ours has it; `net` itself where it is so already. It
+    binds, but for what is wrong inside today's layers. Raises located NktcErrors."""
+    return forks.ours(upgrade_old(net))[0]
+
+
+@coded("cannot-upgrade")
+def upgrade_old(net: Tree) -> Tree:
+    """`net` in today's syntax, `net` itself where it is already, with what forks write otherwise as it is. The Input
+    layer made of a net's `input` fields is the first layer. Raises located NktcErrors."""
     _refuse_mixture(net)
     today = _mapped(_fold_padding(net), lambda field: _layer(field) if field.name == "layers" else field)
     today = _mapped(_with_input_layer(today), _still)
@@ -64,7 +72,7 @@ def _solver_field(field: Field) -> Field:
         return replace(field, name="type", value=Scalar("string", today, field.value.span))
     if field.name in NETS and isinstance(field.value, Tree):
         return _with_value(field, upgrade_net(field.value))
-    return field
+    return forks.solver_ours(field)
 
 
 def _refuse_mixture(net: Tree) -> None:
@@ -80,7 +88,10 @@ def _refuse_mixture(net: Tree) -> None:
 def _refuse_ignored(net: Tree) -> None:
     """Refuse a data layer's old transform settings in today's `layer`: Caffe reads and then ignores them."""
     errors = []
+    known = catalogue()
     for layer in net.all("layer"):
+        if _word(layer.value, "type") not in known:
+            continue
         for param, name in product(TRANSFORMED.values(), TRANSFORM):
             if isinstance(layer.value, Tree) and (found := layer.value.find(param, name)):
                 help = f"write {name} in transform_param, or leave it out as Caffe does"
@@ -160,6 +171,8 @@ def _layer(old: Field) -> Field:
 def _v1_type(field: Field) -> Field:
     if field.name != "type":
         return field
+    if today := old_types().get(field.value.text) if isinstance(field.value, Scalar) else None:
+        return replace(field, value=Scalar("string", today, field.value.span))
     # bind knows names and numbers.
     name = V1LayerParameter.LayerType.Name(bind(Tree((field,), field.span, field.span), V1LayerParameter).type)
     if name not in V1_TYPES:
@@ -276,12 +289,14 @@ def _with_input_layer(net: Tree) -> Tree:
 
 def _still(field: Field) -> Field:
     """A BatchNorm whose statistics do not learn, whatever its param say: no gradient reaches them, and Caffe overrules
-    the rates. Other fields as they are."""
+    the rates; and a fork's BN that is frozen, likewise. Other fields as they are."""
     if field.name == "block" and isinstance(field.value, Tree):
         return _with_value(field, _mapped(field.value, _still))
-    if field.name != "layer" or not isinstance(field.value, Tree) or _word(field.value, "type") != "BatchNorm":
+    if field.name != "layer" or not isinstance(field.value, Tree):
         return field
-    if len([*field.value.all("param")]) != STATISTICS:
+    frozen = _word(field.value, "type") == "BN" and _word(field.value, "bn_param.frozen") in ("true", "True", "t", "1")
+    kept = _word(field.value, "type") == "BatchNorm" and len([*field.value.all("param")]) == STATISTICS
+    if not frozen and not kept:
         return field
     return _with_value(field, _mapped(field.value, _still_param))
 

@@ -321,6 +321,7 @@ class NetParameter(_message.Message):
     LAYER_FIELD_NUMBER: _builtins.int
     LAYERS_FIELD_NUMBER: _builtins.int
     LABEL_FILE_FIELD_NUMBER: _builtins.int
+    PRODUCER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What the net is called in logs and listings."""
     force_backward: _builtins.bool
@@ -329,6 +330,8 @@ class NetParameter(_message.Message):
     """Prints the mean magnitude of every blob and weight at each pass."""
     label_file: _builtins.str
     """Ours: a text file with one class name a line, line 1 is class 0; looked for beside the net's file."""
+    producer: _builtins.str
+    """Ours: what wrote a binary net, so that nobody takes it for another fork's."""
     @_builtins.property
     def input(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Old spelling: blobs fed from outside, one name each; an Input layer says it today."""
@@ -366,10 +369,11 @@ class NetParameter(_message.Message):
         layer: _abc.Iterable[Global___LayerParameter] | None = ...,
         layers: _abc.Iterable[Global___V1LayerParameter] | None = ...,
         label_file: _builtins.str | None = ...,
+        producer: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["debug_info", b"debug_info", "force_backward", b"force_backward", "label_file", b"label_file", "name", b"name", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["debug_info", b"debug_info", "force_backward", b"force_backward", "label_file", b"label_file", "name", b"name", "producer", b"producer", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["debug_info", b"debug_info", "force_backward", b"force_backward", "input", b"input", "input_dim", b"input_dim", "input_shape", b"input_shape", "label_file", b"label_file", "layer", b"layer", "layers", b"layers", "name", b"name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["debug_info", b"debug_info", "force_backward", b"force_backward", "input", b"input", "input_dim", b"input_dim", "input_shape", b"input_shape", "label_file", b"label_file", "layer", b"layer", "layers", b"layers", "name", b"name", "producer", b"producer", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1083,6 +1087,42 @@ class LayerParameter(_message.Message):
     CAST_PARAM_FIELD_NUMBER: _builtins.int
     QUANTIZE_PARAM_FIELD_NUMBER: _builtins.int
     ANNOTATED_DATA_PARAM_FIELD_NUMBER: _builtins.int
+    BN_PARAM_FIELD_NUMBER: _builtins.int
+    UPSAMPLE_PARAM_FIELD_NUMBER: _builtins.int
+    UNPOOLING_PARAM_FIELD_NUMBER: _builtins.int
+    INTERP_PARAM_FIELD_NUMBER: _builtins.int
+    AXPY_PARAM_FIELD_NUMBER: _builtins.int
+    RELU6_PARAM_FIELD_NUMBER: _builtins.int
+    SHUFFLE_CHANNEL_PARAM_FIELD_NUMBER: _builtins.int
+    REORG_PARAM_FIELD_NUMBER: _builtins.int
+    CONVOLUTION3D_PARAM_FIELD_NUMBER: _builtins.int
+    POOLING3D_PARAM_FIELD_NUMBER: _builtins.int
+    SELU_PARAM_FIELD_NUMBER: _builtins.int
+    SELU_DROPOUT_PARAM_FIELD_NUMBER: _builtins.int
+    CENTER_LOSS_PARAM_FIELD_NUMBER: _builtins.int
+    CTC_LOSS_PARAM_FIELD_NUMBER: _builtins.int
+    LABELSEQUENCE_ACCURACY_PARAM_FIELD_NUMBER: _builtins.int
+    TRANSPOSE_PARAM_FIELD_NUMBER: _builtins.int
+    REVERSE_PARAM_FIELD_NUMBER: _builtins.int
+    FLIP_PARAM_FIELD_NUMBER: _builtins.int
+    LSTM_PARAM_FIELD_NUMBER: _builtins.int
+    CONTINUATION_INDICATOR_PARAM_FIELD_NUMBER: _builtins.int
+    SEG_ACCURACY_PARAM_FIELD_NUMBER: _builtins.int
+    PADDING_PARAM_FIELD_NUMBER: _builtins.int
+    CRELU_PARAM_FIELD_NUMBER: _builtins.int
+    MULTIBOX_LOSS_PARAM_FIELD_NUMBER: _builtins.int
+    PERMUTE_PARAM_FIELD_NUMBER: _builtins.int
+    PRIOR_BOX_PARAM_FIELD_NUMBER: _builtins.int
+    DETECTION_OUTPUT_PARAM_FIELD_NUMBER: _builtins.int
+    DETECTION_EVALUATE_PARAM_FIELD_NUMBER: _builtins.int
+    NORM_PARAM_FIELD_NUMBER: _builtins.int
+    SMOOTH_L1_LOSS_PARAM_FIELD_NUMBER: _builtins.int
+    ROI_POOLING_PARAM_FIELD_NUMBER: _builtins.int
+    PSROI_POOLING_PARAM_FIELD_NUMBER: _builtins.int
+    PROPOSAL_PARAM_FIELD_NUMBER: _builtins.int
+    L1_LOSS_PARAM_FIELD_NUMBER: _builtins.int
+    NORMALIZE_PARAM_FIELD_NUMBER: _builtins.int
+    SMOOTHL1_PARAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What the layer is called; weight files find weights by it."""
     type: _builtins.str
@@ -1381,6 +1421,150 @@ class LayerParameter(_message.Message):
     def annotated_data_param(self) -> Global___AnnotatedDataParameter:
         """SSD's: settings of AnnotatedData."""
 
+    @_builtins.property
+    def bn_param(self) -> Global___BNParameter:
+        """SegNet's, and caffe-windows's: settings of BN."""
+
+    @_builtins.property
+    def upsample_param(self) -> Global___UpsampleParameter:
+        """SegNet's, and MobileNet-YOLO's: settings of Upsample."""
+
+    @_builtins.property
+    def unpooling_param(self) -> Global___UnpoolingParameter:
+        """DeconvNet's: settings of Unpooling and UnPooling."""
+
+    @_builtins.property
+    def interp_param(self) -> Global___InterpParameter:
+        """DeepLab's: settings of Interp."""
+
+    @_builtins.property
+    def axpy_param(self) -> Global___AxpyParameter:
+        """X2Paddle's: Axpy has no settings."""
+
+    @_builtins.property
+    def relu6_param(self) -> Global___ReLUParameter:
+        """MobileNet-YOLO's: settings of ReLU6."""
+
+    @_builtins.property
+    def shuffle_channel_param(self) -> Global___ShuffleChannelParameter:
+        """ShuffleNet's: settings of ShuffleChannel."""
+
+    @_builtins.property
+    def reorg_param(self) -> Global___ReorgParameter:
+        """MobileNet-YOLO's: settings of Reorg."""
+
+    @_builtins.property
+    def convolution3d_param(self) -> Global___Convolution3DParameter:
+        """C3D's: settings of Convolution3D."""
+
+    @_builtins.property
+    def pooling3d_param(self) -> Global___Pooling3DParameter:
+        """C3D's: settings of Pooling3D."""
+
+    @_builtins.property
+    def selu_param(self) -> Global___SeLuParameter:
+        """DeepDetect's: settings of SeLu."""
+
+    @_builtins.property
+    def selu_dropout_param(self) -> Global___SeLuDropoutParameter:
+        """DeepDetect's: settings of SeLuDropout."""
+
+    @_builtins.property
+    def center_loss_param(self) -> Global___CenterLossParameter:
+        """caffe-face's: settings of CenterLoss."""
+
+    @_builtins.property
+    def ctc_loss_param(self) -> Global___CTCLossParameter:
+        """DeepDetect's, and TextBoxes++'s: settings of CtcLoss and CTCLoss."""
+
+    @_builtins.property
+    def labelsequence_accuracy_param(self) -> Global___LabelsequenceAccuracyParameter:
+        """DeepDetect's: settings of LabelsequenceAccuracy."""
+
+    @_builtins.property
+    def transpose_param(self) -> Global___TransposeParameter:
+        """CTPN's: settings of Transpose."""
+
+    @_builtins.property
+    def reverse_param(self) -> Global___ReverseParameter:
+        """CTPN's: settings of Reverse."""
+
+    @_builtins.property
+    def flip_param(self) -> Global___FlipParameter:
+        """caffe-windows's: settings of Flip."""
+
+    @_builtins.property
+    def lstm_param(self) -> Global___LSTMParameter:
+        """CTPN's: settings of Lstm."""
+
+    @_builtins.property
+    def continuation_indicator_param(self) -> Global___ContinuationIndicatorParameter:
+        """DeepDetect's: settings of ContinuationIndicator."""
+
+    @_builtins.property
+    def seg_accuracy_param(self) -> Global___SegAccuracyParameter:
+        """DeepLab's: settings of SegAccuracy."""
+
+    @_builtins.property
+    def padding_param(self) -> Global___PaddingParameter:
+        """DeepLab's: settings of Padding."""
+
+    @_builtins.property
+    def crelu_param(self) -> Global___CReLUParameter:
+        """Synopsys's: settings of CReLU."""
+
+    @_builtins.property
+    def multibox_loss_param(self) -> Global___MultiBoxLossParameter:
+        """SSD's: settings of MultiBoxLoss."""
+
+    @_builtins.property
+    def permute_param(self) -> Global___PermuteParameter:
+        """SSD's: settings of Permute."""
+
+    @_builtins.property
+    def prior_box_param(self) -> Global___PriorBoxParameter:
+        """SSD's: settings of PriorBox."""
+
+    @_builtins.property
+    def detection_output_param(self) -> Global___DetectionOutputParameter:
+        """SSD's: settings of DetectionOutput."""
+
+    @_builtins.property
+    def detection_evaluate_param(self) -> Global___DetectionEvaluateParameter:
+        """SSD's: settings of DetectionEvaluate."""
+
+    @_builtins.property
+    def norm_param(self) -> Global___NormalizeParameter:
+        """SSD's: settings of Normalize."""
+
+    @_builtins.property
+    def smooth_l1_loss_param(self) -> Global___SmoothL1LossParameter:
+        """Fast R-CNN's: settings of SmoothL1Loss."""
+
+    @_builtins.property
+    def roi_pooling_param(self) -> Global___ROIPoolingParameter:
+        """Fast R-CNN's: settings of ROIPooling."""
+
+    @_builtins.property
+    def psroi_pooling_param(self) -> Global___PSROIPoolingParameter:
+        """R-FCN's: settings of PSROIPooling."""
+
+    @_builtins.property
+    def proposal_param(self) -> Global___ProposalParameter:
+        """PVANet's: settings of Proposal."""
+
+    @_builtins.property
+    def l1_loss_param(self) -> Global___L1LossParameter:
+        """FlowNet2's: settings of L1Loss."""
+
+    @_builtins.property
+    def normalize_param(self) -> Global___ItemNormalizeParameter:
+        """caffe-windows's: settings of its Normalize."""
+
+    @_builtins.property
+    def smoothl1_param(self) -> Global___SmoothL1Parameter:
+        """caffe-windows's: settings of its SmoothL1Loss."""
+
     def __init__(
         self,
         *,
@@ -1460,10 +1644,46 @@ class LayerParameter(_message.Message):
         cast_param: Global___CastParameter | None = ...,
         quantize_param: Global___QuantizeParameter | None = ...,
         annotated_data_param: Global___AnnotatedDataParameter | None = ...,
+        bn_param: Global___BNParameter | None = ...,
+        upsample_param: Global___UpsampleParameter | None = ...,
+        unpooling_param: Global___UnpoolingParameter | None = ...,
+        interp_param: Global___InterpParameter | None = ...,
+        axpy_param: Global___AxpyParameter | None = ...,
+        relu6_param: Global___ReLUParameter | None = ...,
+        shuffle_channel_param: Global___ShuffleChannelParameter | None = ...,
+        reorg_param: Global___ReorgParameter | None = ...,
+        convolution3d_param: Global___Convolution3DParameter | None = ...,
+        pooling3d_param: Global___Pooling3DParameter | None = ...,
+        selu_param: Global___SeLuParameter | None = ...,
+        selu_dropout_param: Global___SeLuDropoutParameter | None = ...,
+        center_loss_param: Global___CenterLossParameter | None = ...,
+        ctc_loss_param: Global___CTCLossParameter | None = ...,
+        labelsequence_accuracy_param: Global___LabelsequenceAccuracyParameter | None = ...,
+        transpose_param: Global___TransposeParameter | None = ...,
+        reverse_param: Global___ReverseParameter | None = ...,
+        flip_param: Global___FlipParameter | None = ...,
+        lstm_param: Global___LSTMParameter | None = ...,
+        continuation_indicator_param: Global___ContinuationIndicatorParameter | None = ...,
+        seg_accuracy_param: Global___SegAccuracyParameter | None = ...,
+        padding_param: Global___PaddingParameter | None = ...,
+        crelu_param: Global___CReLUParameter | None = ...,
+        multibox_loss_param: Global___MultiBoxLossParameter | None = ...,
+        permute_param: Global___PermuteParameter | None = ...,
+        prior_box_param: Global___PriorBoxParameter | None = ...,
+        detection_output_param: Global___DetectionOutputParameter | None = ...,
+        detection_evaluate_param: Global___DetectionEvaluateParameter | None = ...,
+        norm_param: Global___NormalizeParameter | None = ...,
+        smooth_l1_loss_param: Global___SmoothL1LossParameter | None = ...,
+        roi_pooling_param: Global___ROIPoolingParameter | None = ...,
+        psroi_pooling_param: Global___PSROIPoolingParameter | None = ...,
+        proposal_param: Global___ProposalParameter | None = ...,
+        l1_loss_param: Global___L1LossParameter | None = ...,
+        normalize_param: Global___ItemNormalizeParameter | None = ...,
+        smoothl1_param: Global___SmoothL1Parameter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "cast_param", b"cast_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "axpy_param", b"axpy_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "bn_param", b"bn_param", "cast_param", b"cast_param", "center_loss_param", b"center_loss_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "continuation_indicator_param", b"continuation_indicator_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution3d_param", b"convolution3d_param", "convolution_param", b"convolution_param", "crelu_param", b"crelu_param", "crop_param", b"crop_param", "ctc_loss_param", b"ctc_loss_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "detection_evaluate_param", b"detection_evaluate_param", "detection_output_param", b"detection_output_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "flip_param", b"flip_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "interp_param", b"interp_param", "l1_loss_param", b"l1_loss_param", "labelsequence_accuracy_param", b"labelsequence_accuracy_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "lstm_param", b"lstm_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "multibox_loss_param", b"multibox_loss_param", "mvn_param", b"mvn_param", "name", b"name", "norm_param", b"norm_param", "normalize_param", b"normalize_param", "padding_param", b"padding_param", "parameter_param", b"parameter_param", "permute_param", b"permute_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling3d_param", b"pooling3d_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "prior_box_param", b"prior_box_param", "proposal_param", b"proposal_param", "psroi_pooling_param", b"psroi_pooling_param", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu6_param", b"relu6_param", "relu_param", b"relu_param", "reorg_param", b"reorg_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "reverse_param", b"reverse_param", "roi_pooling_param", b"roi_pooling_param", "scale_param", b"scale_param", "seg_accuracy_param", b"seg_accuracy_param", "selu_dropout_param", b"selu_dropout_param", "selu_param", b"selu_param", "shuffle_channel_param", b"shuffle_channel_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "smooth_l1_loss_param", b"smooth_l1_loss_param", "smoothl1_param", b"smoothl1_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "transpose_param", b"transpose_param", "type", b"type", "unpooling_param", b"unpooling_param", "upsample_param", b"upsample_param", "window_data_param", b"window_data_param"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bottom", b"bottom", "cast_param", b"cast_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution_param", b"convolution_param", "crop_param", b"crop_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "mvn_param", b"mvn_param", "name", b"name", "param", b"param", "parameter_param", b"parameter_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "propagate_down", b"propagate_down", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu_param", b"relu_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "scale_param", b"scale_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "type", b"type", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "axpy_param", b"axpy_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bn_param", b"bn_param", "bottom", b"bottom", "cast_param", b"cast_param", "center_loss_param", b"center_loss_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "continuation_indicator_param", b"continuation_indicator_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution3d_param", b"convolution3d_param", "convolution_param", b"convolution_param", "crelu_param", b"crelu_param", "crop_param", b"crop_param", "ctc_loss_param", b"ctc_loss_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "detection_evaluate_param", b"detection_evaluate_param", "detection_output_param", b"detection_output_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "flip_param", b"flip_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "interp_param", b"interp_param", "l1_loss_param", b"l1_loss_param", "labelsequence_accuracy_param", b"labelsequence_accuracy_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "lstm_param", b"lstm_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "multibox_loss_param", b"multibox_loss_param", "mvn_param", b"mvn_param", "name", b"name", "norm_param", b"norm_param", "normalize_param", b"normalize_param", "padding_param", b"padding_param", "param", b"param", "parameter_param", b"parameter_param", "permute_param", b"permute_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling3d_param", b"pooling3d_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "prior_box_param", b"prior_box_param", "propagate_down", b"propagate_down", "proposal_param", b"proposal_param", "psroi_pooling_param", b"psroi_pooling_param", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu6_param", b"relu6_param", "relu_param", b"relu_param", "reorg_param", b"reorg_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "reverse_param", b"reverse_param", "roi_pooling_param", b"roi_pooling_param", "scale_param", b"scale_param", "seg_accuracy_param", b"seg_accuracy_param", "selu_dropout_param", b"selu_dropout_param", "selu_param", b"selu_param", "shuffle_channel_param", b"shuffle_channel_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "smooth_l1_loss_param", b"smooth_l1_loss_param", "smoothl1_param", b"smoothl1_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "transpose_param", b"transpose_param", "type", b"type", "unpooling_param", b"unpooling_param", "upsample_param", b"upsample_param", "window_data_param", b"window_data_param"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1977,25 +2197,110 @@ class BatchNormParameter(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Engine:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BatchNormParameter._Engine.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DEFAULT: BatchNormParameter._Engine.ValueType  # 0
+        """The fork's choice."""
+        CAFFE: BatchNormParameter._Engine.ValueType  # 1
+        """Caffe's own."""
+        CUDNN: BatchNormParameter._Engine.ValueType  # 2
+        """NVIDIA's cuDNN."""
+        MKL2017: BatchNormParameter._Engine.ValueType  # 3
+        """Intel's MKL."""
+        MKLDNN: BatchNormParameter._Engine.ValueType  # 4
+        """Intel's oneDNN."""
+
+    class Engine(_Engine, metaclass=_EngineEnumTypeWrapper):
+        """Intel's, and NVIDIA's. Which implementation the fork uses; nktc reads it and chooses for itself."""
+
+    DEFAULT: BatchNormParameter.Engine.ValueType  # 0
+    """The fork's choice."""
+    CAFFE: BatchNormParameter.Engine.ValueType  # 1
+    """Caffe's own."""
+    CUDNN: BatchNormParameter.Engine.ValueType  # 2
+    """NVIDIA's cuDNN."""
+    MKL2017: BatchNormParameter.Engine.ValueType  # 3
+    """Intel's MKL."""
+    MKLDNN: BatchNormParameter.Engine.ValueType  # 4
+    """Intel's oneDNN."""
+
     USE_GLOBAL_STATS_FIELD_NUMBER: _builtins.int
     MOVING_AVERAGE_FRACTION_FIELD_NUMBER: _builtins.int
     EPS_FIELD_NUMBER: _builtins.int
+    SCALE_BIAS_FIELD_NUMBER: _builtins.int
+    SCALE_FILLER_FIELD_NUMBER: _builtins.int
+    BIAS_FILLER_FIELD_NUMBER: _builtins.int
+    USE_WEIGHT_BIAS_FIELD_NUMBER: _builtins.int
+    BIAS_TERM_FIELD_NUMBER: _builtins.int
+    FILLER_FIELD_NUMBER: _builtins.int
+    STATS_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    RELU_FIELD_NUMBER: _builtins.int
+    DISABLE_MEAN_FIELD_NUMBER: _builtins.int
+    DISABLE_VARIANCE_FIELD_NUMBER: _builtins.int
+    UPDATE_GLOBAL_STATS_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     use_global_stats: _builtins.bool
     """Uses the stored mean and variance; absent: in TEST and not in TRAIN."""
     moving_average_fraction: _builtins.float
     """Share of the stored sums kept at each training step, 0 to 1."""
     eps: _builtins.float
     """Added to the variance before the square root."""
+    scale_bias: _builtins.bool
+    """NVIDIA's: a factor and a bias for each channel are learned here, with no Scale; absent: where a filler is given."""
+    use_weight_bias: _builtins.bool
+    """Intel's: a factor and a bias for each channel are learned here; absent: where a filler is given."""
+    bias_term: _builtins.bool
+    """Intel's: whether use_weight_bias learns a bias too."""
+    stats_batch_size: _builtins.int
+    """Intel's: items that are normalised together, counted from the first; 0 takes the batch."""
+    relu: _builtins.bool
+    """Intel's: bends the result as ReLU does."""
+    disable_mean: _builtins.bool
+    """caffe-windows's: leaves the mean in."""
+    disable_variance: _builtins.bool
+    """caffe-windows's: does not divide by the deviation."""
+    update_global_stats: _builtins.bool
+    """PSPNet's: goes on with the stored sums in TRAIN although use_global_stats normalises by them."""
+    engine: Global___BatchNormParameter.Engine.ValueType
+    """Intel's, and NVIDIA's: which implementation; without effect."""
+    @_builtins.property
+    def scale_filler(self) -> Global___FillerParameter:
+        """NVIDIA's: how the factor starts; absent is 1."""
+
+    @_builtins.property
+    def bias_filler(self) -> Global___FillerParameter:
+        """NVIDIA's, and Intel's: how the bias starts; absent is 0."""
+
+    @_builtins.property
+    def filler(self) -> Global___FillerParameter:
+        """Intel's: how the factor starts; absent is 1."""
+
     def __init__(
         self,
         *,
         use_global_stats: _builtins.bool | None = ...,
         moving_average_fraction: _builtins.float | None = ...,
         eps: _builtins.float | None = ...,
+        scale_bias: _builtins.bool | None = ...,
+        scale_filler: Global___FillerParameter | None = ...,
+        bias_filler: Global___FillerParameter | None = ...,
+        use_weight_bias: _builtins.bool | None = ...,
+        bias_term: _builtins.bool | None = ...,
+        filler: Global___FillerParameter | None = ...,
+        stats_batch_size: _builtins.int | None = ...,
+        relu: _builtins.bool | None = ...,
+        disable_mean: _builtins.bool | None = ...,
+        disable_variance: _builtins.bool | None = ...,
+        update_global_stats: _builtins.bool | None = ...,
+        engine: Global___BatchNormParameter.Engine.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["eps", b"eps", "moving_average_fraction", b"moving_average_fraction", "use_global_stats", b"use_global_stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bias_filler", b"bias_filler", "bias_term", b"bias_term", "disable_mean", b"disable_mean", "disable_variance", b"disable_variance", "engine", b"engine", "eps", b"eps", "filler", b"filler", "moving_average_fraction", b"moving_average_fraction", "relu", b"relu", "scale_bias", b"scale_bias", "scale_filler", b"scale_filler", "stats_batch_size", b"stats_batch_size", "update_global_stats", b"update_global_stats", "use_global_stats", b"use_global_stats", "use_weight_bias", b"use_weight_bias"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["eps", b"eps", "moving_average_fraction", b"moving_average_fraction", "use_global_stats", b"use_global_stats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias_filler", b"bias_filler", "bias_term", b"bias_term", "disable_mean", b"disable_mean", "disable_variance", b"disable_variance", "engine", b"engine", "eps", b"eps", "filler", b"filler", "moving_average_fraction", b"moving_average_fraction", "relu", b"relu", "scale_bias", b"scale_bias", "scale_filler", b"scale_filler", "stats_batch_size", b"stats_batch_size", "update_global_stats", b"update_global_stats", "use_global_stats", b"use_global_stats", "use_weight_bias", b"use_weight_bias"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2106,6 +2411,10 @@ class ConvolutionParameter(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     AXIS_FIELD_NUMBER: _builtins.int
     FORCE_ND_IM2COL_FIELD_NUMBER: _builtins.int
+    KERNEL_DEPTH_FIELD_NUMBER: _builtins.int
+    TEMPORAL_STRIDE_FIELD_NUMBER: _builtins.int
+    TEMPORAL_PAD_FIELD_NUMBER: _builtins.int
+    FILTER_GROUP_FIELD_NUMBER: _builtins.int
     num_output: _builtins.int
     """Channels of the output, from 1."""
     bias_term: _builtins.bool
@@ -2130,6 +2439,14 @@ class ConvolutionParameter(_message.Message):
     """The channel axis; the axes after it are the spatial ones, those before it are the batch."""
     force_nd_im2col: _builtins.bool
     """Takes Caffe's general path for images too; no difference in result."""
+    kernel_depth: _builtins.int
+    """C3D's: frames of the window of a Convolution3D or Deconvolution3D."""
+    temporal_stride: _builtins.int
+    """C3D's: frames between windows."""
+    temporal_pad: _builtins.int
+    """C3D's: frames of zeros before and after."""
+    filter_group: _builtins.int
+    """C3D's: groups of output channels computed one after another; without effect."""
     @_builtins.property
     def pad(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Zeros around the input: one number, or one for each spatial axis; absent is 0."""
@@ -2175,10 +2492,14 @@ class ConvolutionParameter(_message.Message):
         engine: Global___ConvolutionParameter.Engine.ValueType | None = ...,
         axis: _builtins.int | None = ...,
         force_nd_im2col: _builtins.bool | None = ...,
+        kernel_depth: _builtins.int | None = ...,
+        temporal_stride: _builtins.int | None = ...,
+        temporal_pad: _builtins.int | None = ...,
+        filter_group: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "bias_filler", b"bias_filler", "bias_term", b"bias_term", "engine", b"engine", "force_nd_im2col", b"force_nd_im2col", "group", b"group", "kernel_h", b"kernel_h", "kernel_w", b"kernel_w", "num_output", b"num_output", "pad_h", b"pad_h", "pad_w", b"pad_w", "stride_h", b"stride_h", "stride_w", b"stride_w", "weight_filler", b"weight_filler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "bias_filler", b"bias_filler", "bias_term", b"bias_term", "engine", b"engine", "filter_group", b"filter_group", "force_nd_im2col", b"force_nd_im2col", "group", b"group", "kernel_depth", b"kernel_depth", "kernel_h", b"kernel_h", "kernel_w", b"kernel_w", "num_output", b"num_output", "pad_h", b"pad_h", "pad_w", b"pad_w", "stride_h", b"stride_h", "stride_w", b"stride_w", "temporal_pad", b"temporal_pad", "temporal_stride", b"temporal_stride", "weight_filler", b"weight_filler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "bias_filler", b"bias_filler", "bias_term", b"bias_term", "dilation", b"dilation", "engine", b"engine", "force_nd_im2col", b"force_nd_im2col", "group", b"group", "kernel_h", b"kernel_h", "kernel_size", b"kernel_size", "kernel_w", b"kernel_w", "num_output", b"num_output", "pad", b"pad", "pad_h", b"pad_h", "pad_w", b"pad_w", "stride", b"stride", "stride_h", b"stride_h", "stride_w", b"stride_w", "weight_filler", b"weight_filler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "bias_filler", b"bias_filler", "bias_term", b"bias_term", "dilation", b"dilation", "engine", b"engine", "filter_group", b"filter_group", "force_nd_im2col", b"force_nd_im2col", "group", b"group", "kernel_depth", b"kernel_depth", "kernel_h", b"kernel_h", "kernel_size", b"kernel_size", "kernel_w", b"kernel_w", "num_output", b"num_output", "pad", b"pad", "pad_h", b"pad_h", "pad_w", b"pad_w", "stride", b"stride", "stride_h", b"stride_h", "stride_w", b"stride_w", "temporal_pad", b"temporal_pad", "temporal_stride", b"temporal_stride", "weight_filler", b"weight_filler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3101,6 +3422,10 @@ class PoolingParameter(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     GLOBAL_POOLING_FIELD_NUMBER: _builtins.int
     ROUND_MODE_FIELD_NUMBER: _builtins.int
+    CEIL_MODE_FIELD_NUMBER: _builtins.int
+    TORCH_POOLING_FIELD_NUMBER: _builtins.int
+    KERNEL_DEPTH_FIELD_NUMBER: _builtins.int
+    TEMPORAL_STRIDE_FIELD_NUMBER: _builtins.int
     pool: Global___PoolingParameter.PoolMethod.ValueType
     """What is taken of a window."""
     pad: _builtins.int
@@ -3127,6 +3452,14 @@ class PoolingParameter(_message.Message):
     """The window is the whole image; neither kernel, pad nor stride then."""
     round_mode: Global___PoolingParameter.RoundMode.ValueType
     """What becomes of a last window that sticks out."""
+    ceil_mode: _builtins.bool
+    """Synopsys's: rounds sizes up, as Caffe does, or down; in place of round_mode."""
+    torch_pooling: _builtins.bool
+    """NVIDIA's: rounds sizes down, as Torch does."""
+    kernel_depth: _builtins.int
+    """C3D's: frames of the window of a Pooling3D."""
+    temporal_stride: _builtins.int
+    """C3D's: frames between windows."""
     def __init__(
         self,
         *,
@@ -3143,10 +3476,14 @@ class PoolingParameter(_message.Message):
         engine: Global___PoolingParameter.Engine.ValueType | None = ...,
         global_pooling: _builtins.bool | None = ...,
         round_mode: Global___PoolingParameter.RoundMode.ValueType | None = ...,
+        ceil_mode: _builtins.bool | None = ...,
+        torch_pooling: _builtins.bool | None = ...,
+        kernel_depth: _builtins.int | None = ...,
+        temporal_stride: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "global_pooling", b"global_pooling", "kernel_h", b"kernel_h", "kernel_size", b"kernel_size", "kernel_w", b"kernel_w", "pad", b"pad", "pad_h", b"pad_h", "pad_w", b"pad_w", "pool", b"pool", "round_mode", b"round_mode", "stride", b"stride", "stride_h", b"stride_h", "stride_w", b"stride_w"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ceil_mode", b"ceil_mode", "engine", b"engine", "global_pooling", b"global_pooling", "kernel_depth", b"kernel_depth", "kernel_h", b"kernel_h", "kernel_size", b"kernel_size", "kernel_w", b"kernel_w", "pad", b"pad", "pad_h", b"pad_h", "pad_w", b"pad_w", "pool", b"pool", "round_mode", b"round_mode", "stride", b"stride", "stride_h", b"stride_h", "stride_w", b"stride_w", "temporal_stride", b"temporal_stride", "torch_pooling", b"torch_pooling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "global_pooling", b"global_pooling", "kernel_h", b"kernel_h", "kernel_size", b"kernel_size", "kernel_w", b"kernel_w", "pad", b"pad", "pad_h", b"pad_h", "pad_w", b"pad_w", "pool", b"pool", "round_mode", b"round_mode", "stride", b"stride", "stride_h", b"stride_h", "stride_w", b"stride_w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ceil_mode", b"ceil_mode", "engine", b"engine", "global_pooling", b"global_pooling", "kernel_depth", b"kernel_depth", "kernel_h", b"kernel_h", "kernel_size", b"kernel_size", "kernel_w", b"kernel_w", "pad", b"pad", "pad_h", b"pad_h", "pad_w", b"pad_w", "pool", b"pool", "round_mode", b"round_mode", "stride", b"stride", "stride_h", b"stride_h", "stride_w", b"stride_w", "temporal_stride", b"temporal_stride", "torch_pooling", b"torch_pooling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -5394,6 +5731,942 @@ class LabelMap(_message.Message):
 Global___LabelMap: _TypeAlias = LabelMap  # noqa: Y015
 
 @_typing.final
+class PermuteParameter(_message.Message):
+    """SSD's. Permute: brings the axes into another order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The input's axis that each axis shows, from 0; those left out follow in their order."""
+
+    def __init__(
+        self,
+        *,
+        order: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PermuteParameter: _TypeAlias = PermuteParameter  # noqa: Y015
+
+@_typing.final
+class NormalizeParameter(_message.Message):
+    """SSD's. Normalize: divides values by their Euclidean norm, then scales each channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACROSS_SPATIAL_FIELD_NUMBER: _builtins.int
+    SCALE_FILLER_FIELD_NUMBER: _builtins.int
+    CHANNEL_SHARED_FIELD_NUMBER: _builtins.int
+    EPS_FIELD_NUMBER: _builtins.int
+    across_spatial: _builtins.bool
+    """One norm for a whole item, or one for each pixel."""
+    channel_shared: _builtins.bool
+    """One scale for all channels, or one for each."""
+    eps: _builtins.float
+    """Added to the sum of squares before the root."""
+    @_builtins.property
+    def scale_filler(self) -> Global___FillerParameter:
+        """How the scale starts; absent is 1."""
+
+    def __init__(
+        self,
+        *,
+        across_spatial: _builtins.bool | None = ...,
+        scale_filler: Global___FillerParameter | None = ...,
+        channel_shared: _builtins.bool | None = ...,
+        eps: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["across_spatial", b"across_spatial", "channel_shared", b"channel_shared", "eps", b"eps", "scale_filler", b"scale_filler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["across_spatial", b"across_spatial", "channel_shared", b"channel_shared", "eps", b"eps", "scale_filler", b"scale_filler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NormalizeParameter: _TypeAlias = NormalizeParameter  # noqa: Y015
+
+@_typing.final
+class ItemNormalizeParameter(_message.Message):
+    """caffe-windows's. Normalize: divides each pixel's channels by their norm, with no scale."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NORMALIZE_TYPE_FIELD_NUMBER: _builtins.int
+    FIX_GRADIENT_FIELD_NUMBER: _builtins.int
+    BP_NORM_FIELD_NUMBER: _builtins.int
+    normalize_type: _builtins.str
+    """The norm: L2 or L1."""
+    fix_gradient: _builtins.bool
+    """A gradient that is not divided by the norm: not supported."""
+    bp_norm: _builtins.bool
+    """Whether a second top, the norm, sends a gradient down."""
+    def __init__(
+        self,
+        *,
+        normalize_type: _builtins.str | None = ...,
+        fix_gradient: _builtins.bool | None = ...,
+        bp_norm: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bp_norm", b"bp_norm", "fix_gradient", b"fix_gradient", "normalize_type", b"normalize_type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bp_norm", b"bp_norm", "fix_gradient", b"fix_gradient", "normalize_type", b"normalize_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemNormalizeParameter: _TypeAlias = ItemNormalizeParameter  # noqa: Y015
+
+@_typing.final
+class PriorBoxParameter(_message.Message):
+    """SSD's. PriorBox: the boxes that a detector starts from, the same for every picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _CodeType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CodeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PriorBoxParameter._CodeType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CORNER: PriorBoxParameter._CodeType.ValueType  # 1
+        """Offsets of the corners."""
+        CENTER_SIZE: PriorBoxParameter._CodeType.ValueType  # 2
+        """Offset of the centre by the prior's size, logarithm of the factor on the size."""
+        CORNER_SIZE: PriorBoxParameter._CodeType.ValueType  # 3
+        """Offsets of the corners by the prior's size."""
+
+    class CodeType(_CodeType, metaclass=_CodeTypeEnumTypeWrapper):
+        """What four numbers say about a box beside a prior."""
+
+    CORNER: PriorBoxParameter.CodeType.ValueType  # 1
+    """Offsets of the corners."""
+    CENTER_SIZE: PriorBoxParameter.CodeType.ValueType  # 2
+    """Offset of the centre by the prior's size, logarithm of the factor on the size."""
+    CORNER_SIZE: PriorBoxParameter.CodeType.ValueType  # 3
+    """Offsets of the corners by the prior's size."""
+
+    MIN_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_SIZE_FIELD_NUMBER: _builtins.int
+    ASPECT_RATIO_FIELD_NUMBER: _builtins.int
+    FLIP_FIELD_NUMBER: _builtins.int
+    CLIP_FIELD_NUMBER: _builtins.int
+    VARIANCE_FIELD_NUMBER: _builtins.int
+    IMG_SIZE_FIELD_NUMBER: _builtins.int
+    IMG_H_FIELD_NUMBER: _builtins.int
+    IMG_W_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    STEP_H_FIELD_NUMBER: _builtins.int
+    STEP_W_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DENSER_PRIOR_BOXES_FIELD_NUMBER: _builtins.int
+    flip: _builtins.bool
+    """Adds the inverse of each aspect_ratio."""
+    clip: _builtins.bool
+    """Whether boxes end at the picture's sides."""
+    img_size: _builtins.int
+    """Height and width of the picture, in place of the second bottom's."""
+    img_h: _builtins.int
+    """Height of the picture; together with img_w."""
+    img_w: _builtins.int
+    """Width of the picture; together with img_h."""
+    step: _builtins.float
+    """Pixels between centres; absent is picture by feature map."""
+    step_h: _builtins.float
+    """Pixels between centres downward; together with step_w."""
+    step_w: _builtins.float
+    """Pixels between centres rightward; together with step_h."""
+    offset: _builtins.float
+    """Where in its cell a box has its centre."""
+    denser_prior_boxes: _builtins.bool
+    """TextBoxes++'s: a second row of boxes, half a step below each."""
+    @_builtins.property
+    def min_size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Side of the square box, in pixels, rounded down."""
+
+    @_builtins.property
+    def max_size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Larger side for each min_size, in pixels, rounded down: adds a square of the geometric mean."""
+
+    @_builtins.property
+    def aspect_ratio(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Width by height of further boxes; 1 and repeated ones add nothing."""
+
+    @_builtins.property
+    def variance(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """What offsets are multiplied by: one number for all four, or four; absent is 0.1."""
+
+    def __init__(
+        self,
+        *,
+        min_size: _abc.Iterable[_builtins.float] | None = ...,
+        max_size: _abc.Iterable[_builtins.float] | None = ...,
+        aspect_ratio: _abc.Iterable[_builtins.float] | None = ...,
+        flip: _builtins.bool | None = ...,
+        clip: _builtins.bool | None = ...,
+        variance: _abc.Iterable[_builtins.float] | None = ...,
+        img_size: _builtins.int | None = ...,
+        img_h: _builtins.int | None = ...,
+        img_w: _builtins.int | None = ...,
+        step: _builtins.float | None = ...,
+        step_h: _builtins.float | None = ...,
+        step_w: _builtins.float | None = ...,
+        offset: _builtins.float | None = ...,
+        denser_prior_boxes: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "denser_prior_boxes", b"denser_prior_boxes", "flip", b"flip", "img_h", b"img_h", "img_size", b"img_size", "img_w", b"img_w", "offset", b"offset", "step", b"step", "step_h", b"step_h", "step_w", b"step_w"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "clip", b"clip", "denser_prior_boxes", b"denser_prior_boxes", "flip", b"flip", "img_h", b"img_h", "img_size", b"img_size", "img_w", b"img_w", "max_size", b"max_size", "min_size", b"min_size", "offset", b"offset", "step", b"step", "step_h", b"step_h", "step_w", b"step_w", "variance", b"variance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriorBoxParameter: _TypeAlias = PriorBoxParameter  # noqa: Y015
+
+@_typing.final
+class NonMaximumSuppressionParameter(_message.Message):
+    """SSD's. Suppression of boxes that overlap a better one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NMS_THRESHOLD_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    ETA_FIELD_NUMBER: _builtins.int
+    nms_threshold: _builtins.float
+    """Overlap (IoU) above which the lower score goes."""
+    top_k: _builtins.int
+    """Boxes of a class looked at, those of the highest scores; below 0 all."""
+    eta: _builtins.float
+    """Factor on the threshold after each box kept, while it is above 0.5."""
+    def __init__(
+        self,
+        *,
+        nms_threshold: _builtins.float | None = ...,
+        top_k: _builtins.int | None = ...,
+        eta: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "nms_threshold", b"nms_threshold", "top_k", b"top_k"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "nms_threshold", b"nms_threshold", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NonMaximumSuppressionParameter: _TypeAlias = NonMaximumSuppressionParameter  # noqa: Y015
+
+@_typing.final
+class DetectionResizeParameter(_message.Message):
+    """SSD's. A picture's size before and after it was resized, to bring boxes back; the layers of data use more of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Resize_mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _Resize_modeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DetectionResizeParameter._Resize_mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        WARP: DetectionResizeParameter._Resize_mode.ValueType  # 1
+        """Each side on its own."""
+        FIT_SMALL_SIZE: DetectionResizeParameter._Resize_mode.ValueType  # 2
+        """By one factor, so that it fills them."""
+        FIT_LARGE_SIZE_AND_PAD: DetectionResizeParameter._Resize_mode.ValueType  # 3
+        """By one factor, so that it lies within them; the rest is filled."""
+
+    class Resize_mode(_Resize_mode, metaclass=_Resize_modeEnumTypeWrapper):
+        """How a picture was brought to height and width."""
+
+    WARP: DetectionResizeParameter.Resize_mode.ValueType  # 1
+    """Each side on its own."""
+    FIT_SMALL_SIZE: DetectionResizeParameter.Resize_mode.ValueType  # 2
+    """By one factor, so that it fills them."""
+    FIT_LARGE_SIZE_AND_PAD: DetectionResizeParameter.Resize_mode.ValueType  # 3
+    """By one factor, so that it lies within them; the rest is filled."""
+
+    class _Pad_mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _Pad_modeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DetectionResizeParameter._Pad_mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CONSTANT: DetectionResizeParameter._Pad_mode.ValueType  # 1
+        """pad_value."""
+        MIRRORED: DetectionResizeParameter._Pad_mode.ValueType  # 2
+        """The picture, mirrored at its sides."""
+        REPEAT_NEAREST: DetectionResizeParameter._Pad_mode.ValueType  # 3
+        """The pixels of its sides."""
+
+    class Pad_mode(_Pad_mode, metaclass=_Pad_modeEnumTypeWrapper):
+        """What the rest is filled with."""
+
+    CONSTANT: DetectionResizeParameter.Pad_mode.ValueType  # 1
+    """pad_value."""
+    MIRRORED: DetectionResizeParameter.Pad_mode.ValueType  # 2
+    """The picture, mirrored at its sides."""
+    REPEAT_NEAREST: DetectionResizeParameter.Pad_mode.ValueType  # 3
+    """The pixels of its sides."""
+
+    class _Interp_mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _Interp_modeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DetectionResizeParameter._Interp_mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        LINEAR: DetectionResizeParameter._Interp_mode.ValueType  # 1
+        """Mixed of 2 along an axis."""
+        AREA: DetectionResizeParameter._Interp_mode.ValueType  # 2
+        """The mean over the area."""
+        NEAREST: DetectionResizeParameter._Interp_mode.ValueType  # 3
+        """The nearest."""
+        CUBIC: DetectionResizeParameter._Interp_mode.ValueType  # 4
+        """Mixed of 4 along an axis."""
+        LANCZOS4: DetectionResizeParameter._Interp_mode.ValueType  # 5
+        """Mixed of 8 along an axis."""
+
+    class Interp_mode(_Interp_mode, metaclass=_Interp_modeEnumTypeWrapper):
+        """How pixels are found between pixels."""
+
+    LINEAR: DetectionResizeParameter.Interp_mode.ValueType  # 1
+    """Mixed of 2 along an axis."""
+    AREA: DetectionResizeParameter.Interp_mode.ValueType  # 2
+    """The mean over the area."""
+    NEAREST: DetectionResizeParameter.Interp_mode.ValueType  # 3
+    """The nearest."""
+    CUBIC: DetectionResizeParameter.Interp_mode.ValueType  # 4
+    """Mixed of 4 along an axis."""
+    LANCZOS4: DetectionResizeParameter.Interp_mode.ValueType  # 5
+    """Mixed of 8 along an axis."""
+
+    PROB_FIELD_NUMBER: _builtins.int
+    RESIZE_MODE_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    PAD_MODE_FIELD_NUMBER: _builtins.int
+    PAD_VALUE_FIELD_NUMBER: _builtins.int
+    INTERP_MODE_FIELD_NUMBER: _builtins.int
+    HEIGHT_SCALE_FIELD_NUMBER: _builtins.int
+    WIDTH_SCALE_FIELD_NUMBER: _builtins.int
+    prob: _builtins.float
+    """Probability that a picture is resized so."""
+    resize_mode: Global___DetectionResizeParameter.Resize_mode.ValueType
+    """How."""
+    height: _builtins.int
+    """Height afterwards, in pixels."""
+    width: _builtins.int
+    """Width afterwards, in pixels."""
+    pad_mode: Global___DetectionResizeParameter.Pad_mode.ValueType
+    """What the rest is filled with."""
+    height_scale: _builtins.int
+    """Height that boxes of FIT_SMALL_SIZE are measured in."""
+    width_scale: _builtins.int
+    """Width that boxes of FIT_SMALL_SIZE are measured in."""
+    @_builtins.property
+    def pad_value(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The value of CONSTANT: one, or one for each channel."""
+
+    @_builtins.property
+    def interp_mode(self) -> _containers.RepeatedScalarFieldContainer[Global___DetectionResizeParameter.Interp_mode.ValueType]:
+        """Methods, one drawn for each picture."""
+
+    def __init__(
+        self,
+        *,
+        prob: _builtins.float | None = ...,
+        resize_mode: Global___DetectionResizeParameter.Resize_mode.ValueType | None = ...,
+        height: _builtins.int | None = ...,
+        width: _builtins.int | None = ...,
+        pad_mode: Global___DetectionResizeParameter.Pad_mode.ValueType | None = ...,
+        pad_value: _abc.Iterable[_builtins.float] | None = ...,
+        interp_mode: _abc.Iterable[Global___DetectionResizeParameter.Interp_mode.ValueType] | None = ...,
+        height_scale: _builtins.int | None = ...,
+        width_scale: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "height_scale", b"height_scale", "pad_mode", b"pad_mode", "prob", b"prob", "resize_mode", b"resize_mode", "width", b"width", "width_scale", b"width_scale"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "height_scale", b"height_scale", "interp_mode", b"interp_mode", "pad_mode", b"pad_mode", "pad_value", b"pad_value", "prob", b"prob", "resize_mode", b"resize_mode", "width", b"width", "width_scale", b"width_scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetectionResizeParameter: _TypeAlias = DetectionResizeParameter  # noqa: Y015
+
+@_typing.final
+class SaveOutputParameter(_message.Message):
+    """SSD's. DetectionOutput writes what it finds to files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_DIRECTORY_FIELD_NUMBER: _builtins.int
+    OUTPUT_NAME_PREFIX_FIELD_NUMBER: _builtins.int
+    OUTPUT_FORMAT_FIELD_NUMBER: _builtins.int
+    LABEL_MAP_FILE_FIELD_NUMBER: _builtins.int
+    NAME_SIZE_FILE_FIELD_NUMBER: _builtins.int
+    NUM_TEST_IMAGE_FIELD_NUMBER: _builtins.int
+    RESIZE_PARAM_FIELD_NUMBER: _builtins.int
+    output_directory: _builtins.str
+    """Folder of the files; empty writes none."""
+    output_name_prefix: _builtins.str
+    """How the names of the files begin."""
+    output_format: _builtins.str
+    """VOC, COCO or ILSVRC."""
+    label_map_file: _builtins.str
+    """Text of a LabelMap: what classes are called."""
+    name_size_file: _builtins.str
+    """A line a picture, in the order of the data: name, height, width."""
+    num_test_image: _builtins.int
+    """Pictures; absent takes every line of name_size_file."""
+    @_builtins.property
+    def resize_param(self) -> Global___DetectionResizeParameter:
+        """How the pictures were resized."""
+
+    def __init__(
+        self,
+        *,
+        output_directory: _builtins.str | None = ...,
+        output_name_prefix: _builtins.str | None = ...,
+        output_format: _builtins.str | None = ...,
+        label_map_file: _builtins.str | None = ...,
+        name_size_file: _builtins.str | None = ...,
+        num_test_image: _builtins.int | None = ...,
+        resize_param: Global___DetectionResizeParameter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label_map_file", b"label_map_file", "name_size_file", b"name_size_file", "num_test_image", b"num_test_image", "output_directory", b"output_directory", "output_format", b"output_format", "output_name_prefix", b"output_name_prefix", "resize_param", b"resize_param"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_map_file", b"label_map_file", "name_size_file", b"name_size_file", "num_test_image", b"num_test_image", "output_directory", b"output_directory", "output_format", b"output_format", "output_name_prefix", b"output_name_prefix", "resize_param", b"resize_param"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveOutputParameter: _TypeAlias = SaveOutputParameter  # noqa: Y015
+
+@_typing.final
+class DetectionOutputParameter(_message.Message):
+    """SSD's. DetectionOutput: the boxes found, from offsets, scores and priors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_CLASSES_FIELD_NUMBER: _builtins.int
+    SHARE_LOCATION_FIELD_NUMBER: _builtins.int
+    BACKGROUND_LABEL_ID_FIELD_NUMBER: _builtins.int
+    NMS_PARAM_FIELD_NUMBER: _builtins.int
+    SAVE_OUTPUT_PARAM_FIELD_NUMBER: _builtins.int
+    CODE_TYPE_FIELD_NUMBER: _builtins.int
+    VARIANCE_ENCODED_IN_TARGET_FIELD_NUMBER: _builtins.int
+    KEEP_TOP_K_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    VISUALIZE_FIELD_NUMBER: _builtins.int
+    VISUALIZE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    SAVE_FILE_FIELD_NUMBER: _builtins.int
+    USE_POLYGON_FIELD_NUMBER: _builtins.int
+    OBJECTNESS_SCORE_FIELD_NUMBER: _builtins.int
+    num_classes: _builtins.int
+    """Classes, the background included."""
+    share_location: _builtins.bool
+    """One box for all classes at a prior, or one for each."""
+    background_label_id: _builtins.int
+    """The class that is no object; -1: there is none."""
+    code_type: Global___PriorBoxParameter.CodeType.ValueType
+    """What the offsets mean."""
+    variance_encoded_in_target: _builtins.bool
+    """Whether the priors' variance is in the offsets already."""
+    keep_top_k: _builtins.int
+    """Boxes of a picture, those of the highest scores; -1: all."""
+    confidence_threshold: _builtins.float
+    """Only boxes with a higher score; absent is no limit."""
+    visualize: _builtins.bool
+    """Without effect here: a window with the boxes."""
+    visualize_threshold: _builtins.float
+    """Without effect here: the least score shown."""
+    save_file: _builtins.str
+    """Without effect here: a video of what is shown."""
+    use_polygon: _builtins.bool
+    """TextBoxes++'s: boxes of four corners, in its own layers."""
+    objectness_score: _builtins.float
+    """RefineDet's: the least objectness of a refined anchor."""
+    @_builtins.property
+    def nms_param(self) -> Global___NonMaximumSuppressionParameter:
+        """Which boxes of a class are too close to a better one."""
+
+    @_builtins.property
+    def save_output_param(self) -> Global___SaveOutputParameter:
+        """Files to write, in TEST."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: _builtins.int | None = ...,
+        share_location: _builtins.bool | None = ...,
+        background_label_id: _builtins.int | None = ...,
+        nms_param: Global___NonMaximumSuppressionParameter | None = ...,
+        save_output_param: Global___SaveOutputParameter | None = ...,
+        code_type: Global___PriorBoxParameter.CodeType.ValueType | None = ...,
+        variance_encoded_in_target: _builtins.bool | None = ...,
+        keep_top_k: _builtins.int | None = ...,
+        confidence_threshold: _builtins.float | None = ...,
+        visualize: _builtins.bool | None = ...,
+        visualize_threshold: _builtins.float | None = ...,
+        save_file: _builtins.str | None = ...,
+        use_polygon: _builtins.bool | None = ...,
+        objectness_score: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["background_label_id", b"background_label_id", "code_type", b"code_type", "confidence_threshold", b"confidence_threshold", "keep_top_k", b"keep_top_k", "nms_param", b"nms_param", "num_classes", b"num_classes", "objectness_score", b"objectness_score", "save_file", b"save_file", "save_output_param", b"save_output_param", "share_location", b"share_location", "use_polygon", b"use_polygon", "variance_encoded_in_target", b"variance_encoded_in_target", "visualize", b"visualize", "visualize_threshold", b"visualize_threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_label_id", b"background_label_id", "code_type", b"code_type", "confidence_threshold", b"confidence_threshold", "keep_top_k", b"keep_top_k", "nms_param", b"nms_param", "num_classes", b"num_classes", "objectness_score", b"objectness_score", "save_file", b"save_file", "save_output_param", b"save_output_param", "share_location", b"share_location", "use_polygon", b"use_polygon", "variance_encoded_in_target", b"variance_encoded_in_target", "visualize", b"visualize", "visualize_threshold", b"visualize_threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetectionOutputParameter: _TypeAlias = DetectionOutputParameter  # noqa: Y015
+
+@_typing.final
+class DetectionEvaluateParameter(_message.Message):
+    """SSD's. DetectionEvaluate: compares the boxes found with those that are true."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_CLASSES_FIELD_NUMBER: _builtins.int
+    BACKGROUND_LABEL_ID_FIELD_NUMBER: _builtins.int
+    OVERLAP_THRESHOLD_FIELD_NUMBER: _builtins.int
+    EVALUATE_DIFFICULT_GT_FIELD_NUMBER: _builtins.int
+    NAME_SIZE_FILE_FIELD_NUMBER: _builtins.int
+    RESIZE_PARAM_FIELD_NUMBER: _builtins.int
+    USE_POLYGON_FIELD_NUMBER: _builtins.int
+    num_classes: _builtins.int
+    """Classes, the background included."""
+    background_label_id: _builtins.int
+    """The class that is no object."""
+    overlap_threshold: _builtins.float
+    """Overlap (IoU) from which a box is found."""
+    evaluate_difficult_gt: _builtins.bool
+    """Whether boxes marked as difficult count."""
+    name_size_file: _builtins.str
+    """A line a picture: name, height, width; boxes are then in pixels."""
+    use_polygon: _builtins.bool
+    """TextBoxes++'s: boxes of four corners."""
+    @_builtins.property
+    def resize_param(self) -> Global___DetectionResizeParameter:
+        """How the pictures were resized."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: _builtins.int | None = ...,
+        background_label_id: _builtins.int | None = ...,
+        overlap_threshold: _builtins.float | None = ...,
+        evaluate_difficult_gt: _builtins.bool | None = ...,
+        name_size_file: _builtins.str | None = ...,
+        resize_param: Global___DetectionResizeParameter | None = ...,
+        use_polygon: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["background_label_id", b"background_label_id", "evaluate_difficult_gt", b"evaluate_difficult_gt", "name_size_file", b"name_size_file", "num_classes", b"num_classes", "overlap_threshold", b"overlap_threshold", "resize_param", b"resize_param", "use_polygon", b"use_polygon"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_label_id", b"background_label_id", "evaluate_difficult_gt", b"evaluate_difficult_gt", "name_size_file", b"name_size_file", "num_classes", b"num_classes", "overlap_threshold", b"overlap_threshold", "resize_param", b"resize_param", "use_polygon", b"use_polygon"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetectionEvaluateParameter: _TypeAlias = DetectionEvaluateParameter  # noqa: Y015
+
+@_typing.final
+class MultiBoxLossParameter(_message.Message):
+    """SSD's. MultiBoxLoss: the loss of offsets and scores at priors, against true boxes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _LocLossType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _LocLossTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MultiBoxLossParameter._LocLossType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        L2: MultiBoxLossParameter._LocLossType.ValueType  # 0
+        """Half the squared distance."""
+        SMOOTH_L1: MultiBoxLossParameter._LocLossType.ValueType  # 1
+        """Half the square up to 1, linear from there."""
+
+    class LocLossType(_LocLossType, metaclass=_LocLossTypeEnumTypeWrapper):
+        """Loss of the offsets."""
+
+    L2: MultiBoxLossParameter.LocLossType.ValueType  # 0
+    """Half the squared distance."""
+    SMOOTH_L1: MultiBoxLossParameter.LocLossType.ValueType  # 1
+    """Half the square up to 1, linear from there."""
+
+    class _ConfLossType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ConfLossTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MultiBoxLossParameter._ConfLossType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SOFTMAX: MultiBoxLossParameter._ConfLossType.ValueType  # 0
+        """Cross-entropy over the classes."""
+        LOGISTIC: MultiBoxLossParameter._ConfLossType.ValueType  # 1
+        """Cross-entropy of each class on its own."""
+
+    class ConfLossType(_ConfLossType, metaclass=_ConfLossTypeEnumTypeWrapper):
+        """Loss of the scores."""
+
+    SOFTMAX: MultiBoxLossParameter.ConfLossType.ValueType  # 0
+    """Cross-entropy over the classes."""
+    LOGISTIC: MultiBoxLossParameter.ConfLossType.ValueType  # 1
+    """Cross-entropy of each class on its own."""
+
+    class _MatchType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _MatchTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MultiBoxLossParameter._MatchType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        BIPARTITE: MultiBoxLossParameter._MatchType.ValueType  # 0
+        """One prior for each true box."""
+        PER_PREDICTION: MultiBoxLossParameter._MatchType.ValueType  # 1
+        """Also every prior that overlaps one enough."""
+
+    class MatchType(_MatchType, metaclass=_MatchTypeEnumTypeWrapper):
+        """How priors find a true box."""
+
+    BIPARTITE: MultiBoxLossParameter.MatchType.ValueType  # 0
+    """One prior for each true box."""
+    PER_PREDICTION: MultiBoxLossParameter.MatchType.ValueType  # 1
+    """Also every prior that overlaps one enough."""
+
+    class _MiningType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _MiningTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MultiBoxLossParameter._MiningType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NONE: MultiBoxLossParameter._MiningType.ValueType  # 0
+        """All."""
+        MAX_NEGATIVE: MultiBoxLossParameter._MiningType.ValueType  # 1
+        """Of those without a true box the worst, in proportion."""
+        HARD_EXAMPLE: MultiBoxLossParameter._MiningType.ValueType  # 2
+        """The worst of all."""
+
+    class MiningType(_MiningType, metaclass=_MiningTypeEnumTypeWrapper):
+        """Which priors take part."""
+
+    NONE: MultiBoxLossParameter.MiningType.ValueType  # 0
+    """All."""
+    MAX_NEGATIVE: MultiBoxLossParameter.MiningType.ValueType  # 1
+    """Of those without a true box the worst, in proportion."""
+    HARD_EXAMPLE: MultiBoxLossParameter.MiningType.ValueType  # 2
+    """The worst of all."""
+
+    LOC_LOSS_TYPE_FIELD_NUMBER: _builtins.int
+    CONF_LOSS_TYPE_FIELD_NUMBER: _builtins.int
+    LOC_WEIGHT_FIELD_NUMBER: _builtins.int
+    NUM_CLASSES_FIELD_NUMBER: _builtins.int
+    SHARE_LOCATION_FIELD_NUMBER: _builtins.int
+    MATCH_TYPE_FIELD_NUMBER: _builtins.int
+    OVERLAP_THRESHOLD_FIELD_NUMBER: _builtins.int
+    USE_PRIOR_FOR_MATCHING_FIELD_NUMBER: _builtins.int
+    BACKGROUND_LABEL_ID_FIELD_NUMBER: _builtins.int
+    USE_DIFFICULT_GT_FIELD_NUMBER: _builtins.int
+    DO_NEG_MINING_FIELD_NUMBER: _builtins.int
+    NEG_POS_RATIO_FIELD_NUMBER: _builtins.int
+    NEG_OVERLAP_FIELD_NUMBER: _builtins.int
+    CODE_TYPE_FIELD_NUMBER: _builtins.int
+    ENCODE_VARIANCE_IN_TARGET_FIELD_NUMBER: _builtins.int
+    MAP_OBJECT_TO_AGNOSTIC_FIELD_NUMBER: _builtins.int
+    IGNORE_CROSS_BOUNDARY_BBOX_FIELD_NUMBER: _builtins.int
+    BP_INSIDE_FIELD_NUMBER: _builtins.int
+    MINING_TYPE_FIELD_NUMBER: _builtins.int
+    NMS_PARAM_FIELD_NUMBER: _builtins.int
+    SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
+    USE_PRIOR_FOR_NMS_FIELD_NUMBER: _builtins.int
+    IGNORE_DIFFICULT_GT_FIELD_NUMBER: _builtins.int
+    USE_POLYGON_FIELD_NUMBER: _builtins.int
+    OBJECTNESS_SCORE_FIELD_NUMBER: _builtins.int
+    loc_loss_type: Global___MultiBoxLossParameter.LocLossType.ValueType
+    """Loss of the offsets."""
+    conf_loss_type: Global___MultiBoxLossParameter.ConfLossType.ValueType
+    """Loss of the scores."""
+    loc_weight: _builtins.float
+    """Weight of the offsets' loss."""
+    num_classes: _builtins.int
+    """Classes, the background included."""
+    share_location: _builtins.bool
+    """One box for all classes at a prior, or one for each."""
+    match_type: Global___MultiBoxLossParameter.MatchType.ValueType
+    """How priors find a true box."""
+    overlap_threshold: _builtins.float
+    """Overlap (IoU) from which PER_PREDICTION matches."""
+    use_prior_for_matching: _builtins.bool
+    """Matches priors, or the boxes they became."""
+    background_label_id: _builtins.int
+    """The class that is no object."""
+    use_difficult_gt: _builtins.bool
+    """Whether boxes marked as difficult count."""
+    do_neg_mining: _builtins.bool
+    """Old spelling of mining_type."""
+    neg_pos_ratio: _builtins.float
+    """Priors without a true box for each that has one."""
+    neg_overlap: _builtins.float
+    """Overlap (IoU) below which a prior has no true box."""
+    code_type: Global___PriorBoxParameter.CodeType.ValueType
+    """What the offsets mean."""
+    encode_variance_in_target: _builtins.bool
+    """Whether the priors' variance is in the offsets."""
+    map_object_to_agnostic: _builtins.bool
+    """One class for all objects."""
+    ignore_cross_boundary_bbox: _builtins.bool
+    """Leaves out priors beyond the picture."""
+    bp_inside: _builtins.bool
+    """No gradient from corners outside the picture."""
+    mining_type: Global___MultiBoxLossParameter.MiningType.ValueType
+    """Which priors take part."""
+    sample_size: _builtins.int
+    """Priors of a picture that HARD_EXAMPLE takes."""
+    use_prior_for_nms: _builtins.bool
+    """Overlap of priors, or of the boxes they became."""
+    ignore_difficult_gt: _builtins.bool
+    """NVIDIA Caffe's (whether difficult boxes are passed over) or TextBoxes++'s use_polygon, by the file's fork."""
+    use_polygon: _builtins.bool
+    """TextBoxes++'s, number 24 there: boxes of four corners."""
+    objectness_score: _builtins.float
+    """RefineDet's: the least objectness of a refined anchor."""
+    @_builtins.property
+    def nms_param(self) -> Global___NonMaximumSuppressionParameter:
+        """Which are too close to a worse one to be mined."""
+
+    def __init__(
+        self,
+        *,
+        loc_loss_type: Global___MultiBoxLossParameter.LocLossType.ValueType | None = ...,
+        conf_loss_type: Global___MultiBoxLossParameter.ConfLossType.ValueType | None = ...,
+        loc_weight: _builtins.float | None = ...,
+        num_classes: _builtins.int | None = ...,
+        share_location: _builtins.bool | None = ...,
+        match_type: Global___MultiBoxLossParameter.MatchType.ValueType | None = ...,
+        overlap_threshold: _builtins.float | None = ...,
+        use_prior_for_matching: _builtins.bool | None = ...,
+        background_label_id: _builtins.int | None = ...,
+        use_difficult_gt: _builtins.bool | None = ...,
+        do_neg_mining: _builtins.bool | None = ...,
+        neg_pos_ratio: _builtins.float | None = ...,
+        neg_overlap: _builtins.float | None = ...,
+        code_type: Global___PriorBoxParameter.CodeType.ValueType | None = ...,
+        encode_variance_in_target: _builtins.bool | None = ...,
+        map_object_to_agnostic: _builtins.bool | None = ...,
+        ignore_cross_boundary_bbox: _builtins.bool | None = ...,
+        bp_inside: _builtins.bool | None = ...,
+        mining_type: Global___MultiBoxLossParameter.MiningType.ValueType | None = ...,
+        nms_param: Global___NonMaximumSuppressionParameter | None = ...,
+        sample_size: _builtins.int | None = ...,
+        use_prior_for_nms: _builtins.bool | None = ...,
+        ignore_difficult_gt: _builtins.bool | None = ...,
+        use_polygon: _builtins.bool | None = ...,
+        objectness_score: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["background_label_id", b"background_label_id", "bp_inside", b"bp_inside", "code_type", b"code_type", "conf_loss_type", b"conf_loss_type", "do_neg_mining", b"do_neg_mining", "encode_variance_in_target", b"encode_variance_in_target", "ignore_cross_boundary_bbox", b"ignore_cross_boundary_bbox", "ignore_difficult_gt", b"ignore_difficult_gt", "loc_loss_type", b"loc_loss_type", "loc_weight", b"loc_weight", "map_object_to_agnostic", b"map_object_to_agnostic", "match_type", b"match_type", "mining_type", b"mining_type", "neg_overlap", b"neg_overlap", "neg_pos_ratio", b"neg_pos_ratio", "nms_param", b"nms_param", "num_classes", b"num_classes", "objectness_score", b"objectness_score", "overlap_threshold", b"overlap_threshold", "sample_size", b"sample_size", "share_location", b"share_location", "use_difficult_gt", b"use_difficult_gt", "use_polygon", b"use_polygon", "use_prior_for_matching", b"use_prior_for_matching", "use_prior_for_nms", b"use_prior_for_nms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_label_id", b"background_label_id", "bp_inside", b"bp_inside", "code_type", b"code_type", "conf_loss_type", b"conf_loss_type", "do_neg_mining", b"do_neg_mining", "encode_variance_in_target", b"encode_variance_in_target", "ignore_cross_boundary_bbox", b"ignore_cross_boundary_bbox", "ignore_difficult_gt", b"ignore_difficult_gt", "loc_loss_type", b"loc_loss_type", "loc_weight", b"loc_weight", "map_object_to_agnostic", b"map_object_to_agnostic", "match_type", b"match_type", "mining_type", b"mining_type", "neg_overlap", b"neg_overlap", "neg_pos_ratio", b"neg_pos_ratio", "nms_param", b"nms_param", "num_classes", b"num_classes", "objectness_score", b"objectness_score", "overlap_threshold", b"overlap_threshold", "sample_size", b"sample_size", "share_location", b"share_location", "use_difficult_gt", b"use_difficult_gt", "use_polygon", b"use_polygon", "use_prior_for_matching", b"use_prior_for_matching", "use_prior_for_nms", b"use_prior_for_nms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MultiBoxLossParameter: _TypeAlias = MultiBoxLossParameter  # noqa: Y015
+
+@_typing.final
+class SmoothL1LossParameter(_message.Message):
+    """Fast R-CNN's. SmoothL1Loss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGMA_FIELD_NUMBER: _builtins.int
+    sigma: _builtins.float
+    """Half of (sigma x)^2 up to x = 1/sigma^2, linear from there."""
+    def __init__(
+        self,
+        *,
+        sigma: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sigma", b"sigma"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sigma", b"sigma"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmoothL1LossParameter: _TypeAlias = SmoothL1LossParameter  # noqa: Y015
+
+@_typing.final
+class SmoothL1Parameter(_message.Message):
+    """caffe-windows's. SmoothL1Loss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURN_POINT_FIELD_NUMBER: _builtins.int
+    turn_point: _builtins.float
+    """Half of x^2 up to there, linear from there."""
+    def __init__(
+        self,
+        *,
+        turn_point: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["turn_point", b"turn_point"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["turn_point", b"turn_point"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmoothL1Parameter: _TypeAlias = SmoothL1Parameter  # noqa: Y015
+
+@_typing.final
+class L1LossParameter(_message.Message):
+    """FlowNet2's. L1Loss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    L2_PER_LOCATION_FIELD_NUMBER: _builtins.int
+    L2_PRESCALE_BY_CHANNELS_FIELD_NUMBER: _builtins.int
+    NORMALIZE_BY_NUM_ENTRIES_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    PLATEAU_FIELD_NUMBER: _builtins.int
+    l2_per_location: _builtins.bool
+    """Euclidean length over the channels of each pixel."""
+    l2_prescale_by_channels: _builtins.bool
+    """Divides squares by the channels before the root."""
+    normalize_by_num_entries: _builtins.bool
+    """Divides by the values compared, not by the batch."""
+    epsilon: _builtins.float
+    """Added to the sum of squares before the root."""
+    plateau: _builtins.float
+    """Differences up to it cost nothing."""
+    def __init__(
+        self,
+        *,
+        l2_per_location: _builtins.bool | None = ...,
+        l2_prescale_by_channels: _builtins.bool | None = ...,
+        normalize_by_num_entries: _builtins.bool | None = ...,
+        epsilon: _builtins.float | None = ...,
+        plateau: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epsilon", b"epsilon", "l2_per_location", b"l2_per_location", "l2_prescale_by_channels", b"l2_prescale_by_channels", "normalize_by_num_entries", b"normalize_by_num_entries", "plateau", b"plateau"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epsilon", b"epsilon", "l2_per_location", b"l2_per_location", "l2_prescale_by_channels", b"l2_prescale_by_channels", "normalize_by_num_entries", b"normalize_by_num_entries", "plateau", b"plateau"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___L1LossParameter: _TypeAlias = L1LossParameter  # noqa: Y015
+
+@_typing.final
+class ROIPoolingParameter(_message.Message):
+    """Fast R-CNN's. ROIPooling: the largest values in the cells of regions of a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOLED_H_FIELD_NUMBER: _builtins.int
+    POOLED_W_FIELD_NUMBER: _builtins.int
+    SPATIAL_SCALE_FIELD_NUMBER: _builtins.int
+    POOLED_SIZE_FIELD_NUMBER: _builtins.int
+    pooled_h: _builtins.int
+    """Rows of cells."""
+    pooled_w: _builtins.int
+    """Columns of cells."""
+    spatial_scale: _builtins.float
+    """Pixels of the bottom for each of the regions' pixels."""
+    @_builtins.property
+    def pooled_size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Intel Caffe's: cells along each axis, for 3 axes."""
+
+    def __init__(
+        self,
+        *,
+        pooled_h: _builtins.int | None = ...,
+        pooled_w: _builtins.int | None = ...,
+        spatial_scale: _builtins.float | None = ...,
+        pooled_size: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pooled_h", b"pooled_h", "pooled_w", b"pooled_w", "spatial_scale", b"spatial_scale"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pooled_h", b"pooled_h", "pooled_size", b"pooled_size", "pooled_w", b"pooled_w", "spatial_scale", b"spatial_scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ROIPoolingParameter: _TypeAlias = ROIPoolingParameter  # noqa: Y015
+
+@_typing.final
+class PSROIPoolingParameter(_message.Message):
+    """R-FCN's. PSROIPooling: the mean in the cells of regions, each cell from channels of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPATIAL_SCALE_FIELD_NUMBER: _builtins.int
+    OUTPUT_DIM_FIELD_NUMBER: _builtins.int
+    GROUP_SIZE_FIELD_NUMBER: _builtins.int
+    spatial_scale: _builtins.float
+    """Pixels of the bottom for each of the regions' pixels."""
+    output_dim: _builtins.int
+    """Channels of the top."""
+    group_size: _builtins.int
+    """Rows and columns of cells."""
+    def __init__(
+        self,
+        *,
+        spatial_scale: _builtins.float | None = ...,
+        output_dim: _builtins.int | None = ...,
+        group_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group_size", b"group_size", "output_dim", b"output_dim", "spatial_scale", b"spatial_scale"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_size", b"group_size", "output_dim", b"output_dim", "spatial_scale", b"spatial_scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PSROIPoolingParameter: _TypeAlias = PSROIPoolingParameter  # noqa: Y015
+
+@_typing.final
+class ProposalParameter(_message.Message):
+    """PVANet's. Proposal: the regions that may hold an object, from scores and offsets at anchors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEAT_STRIDE_FIELD_NUMBER: _builtins.int
+    BASE_SIZE_FIELD_NUMBER: _builtins.int
+    MIN_SIZE_FIELD_NUMBER: _builtins.int
+    RATIO_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    PRE_NMS_TOPN_FIELD_NUMBER: _builtins.int
+    POST_NMS_TOPN_FIELD_NUMBER: _builtins.int
+    NMS_THRESH_FIELD_NUMBER: _builtins.int
+    feat_stride: _builtins.int
+    """Pixels of the picture for one of the bottom."""
+    base_size: _builtins.int
+    """Side of the first anchor, in pixels."""
+    min_size: _builtins.int
+    """Least side of a region, in pixels of the picture unscaled."""
+    pre_nms_topn: _builtins.int
+    """Regions looked at, those of the highest scores."""
+    post_nms_topn: _builtins.int
+    """Regions kept at most."""
+    nms_thresh: _builtins.float
+    """Overlap (IoU) from which the lower score goes."""
+    @_builtins.property
+    def ratio(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Height by width of anchors."""
+
+    @_builtins.property
+    def scale(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Factors on the anchors' sides."""
+
+    def __init__(
+        self,
+        *,
+        feat_stride: _builtins.int | None = ...,
+        base_size: _builtins.int | None = ...,
+        min_size: _builtins.int | None = ...,
+        ratio: _abc.Iterable[_builtins.float] | None = ...,
+        scale: _abc.Iterable[_builtins.float] | None = ...,
+        pre_nms_topn: _builtins.int | None = ...,
+        post_nms_topn: _builtins.int | None = ...,
+        nms_thresh: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_size", b"base_size", "feat_stride", b"feat_stride", "min_size", b"min_size", "nms_thresh", b"nms_thresh", "post_nms_topn", b"post_nms_topn", "pre_nms_topn", b"pre_nms_topn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_size", b"base_size", "feat_stride", b"feat_stride", "min_size", b"min_size", "nms_thresh", b"nms_thresh", "post_nms_topn", b"post_nms_topn", "pre_nms_topn", b"pre_nms_topn", "ratio", b"ratio", "scale", b"scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposalParameter: _TypeAlias = ProposalParameter  # noqa: Y015
+
+@_typing.final
 class CastParameter(_message.Message):
     """Ours. Settings of Cast."""
 
@@ -5467,3 +6740,1000 @@ class QuantizeParameter(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuantizeParameter: _TypeAlias = QuantizeParameter  # noqa: Y015
+
+@_typing.final
+class BNParameter(_message.Message):
+    """SegNet's, and caffe-windows's. BN: two layers of one name, told apart by their fields. With slope_filler, momentum,
+    eps, frozen or engine it is caffe-windows's and PSPNet's, with scale_filler, shift_filler or bn_mode SegNet's.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _BNMode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _BNModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BNParameter._BNMode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        LEARN: BNParameter._BNMode.ValueType  # 0
+        """The values brought to mean 0 and variance 1 over the batch, in TEST too."""
+        INFERENCE: BNParameter._BNMode.ValueType  # 1
+        """The values themselves: mean and variance were folded into the factor and the shift."""
+
+    class BNMode(_BNMode, metaclass=_BNModeEnumTypeWrapper):
+        """SegNet's. What the factor and the shift are applied to."""
+
+    LEARN: BNParameter.BNMode.ValueType  # 0
+    """The values brought to mean 0 and variance 1 over the batch, in TEST too."""
+    INFERENCE: BNParameter.BNMode.ValueType  # 1
+    """The values themselves: mean and variance were folded into the factor and the shift."""
+
+    class _Engine:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BNParameter._Engine.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DEFAULT: BNParameter._Engine.ValueType  # 0
+        """The fork's choice."""
+        CAFFE: BNParameter._Engine.ValueType  # 1
+        """Caffe's own."""
+        CUDNN: BNParameter._Engine.ValueType  # 2
+        """NVIDIA's cuDNN."""
+
+    class Engine(_Engine, metaclass=_EngineEnumTypeWrapper):
+        """Which implementation the fork uses; nktc reads it and chooses for itself."""
+
+    DEFAULT: BNParameter.Engine.ValueType  # 0
+    """The fork's choice."""
+    CAFFE: BNParameter.Engine.ValueType  # 1
+    """Caffe's own."""
+    CUDNN: BNParameter.Engine.ValueType  # 2
+    """NVIDIA's cuDNN."""
+
+    SCALE_FILLER_FIELD_NUMBER: _builtins.int
+    SHIFT_FILLER_FIELD_NUMBER: _builtins.int
+    BN_MODE_FIELD_NUMBER: _builtins.int
+    SLOPE_FILLER_FIELD_NUMBER: _builtins.int
+    BIAS_FILLER_FIELD_NUMBER: _builtins.int
+    MOMENTUM_FIELD_NUMBER: _builtins.int
+    EPS_FIELD_NUMBER: _builtins.int
+    FROZEN_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    bn_mode: Global___BNParameter.BNMode.ValueType
+    """SegNet's: what they are applied to."""
+    momentum: _builtins.float
+    """caffe-windows's: share of the stored mean and variance kept at each training step, 0 to 1."""
+    eps: _builtins.float
+    """caffe-windows's: added to the variance before the square root."""
+    frozen: _builtins.bool
+    """caffe-windows's: uses the stored mean and variance in TRAIN too, and learns nothing."""
+    engine: Global___BNParameter.Engine.ValueType
+    """caffe-windows's: which implementation; without effect."""
+    @_builtins.property
+    def scale_filler(self) -> Global___FillerParameter:
+        """SegNet's: how the factor of each channel starts; absent is 0."""
+
+    @_builtins.property
+    def shift_filler(self) -> Global___FillerParameter:
+        """SegNet's: how the shift of each channel starts; absent is 0."""
+
+    @_builtins.property
+    def slope_filler(self) -> Global___FillerParameter:
+        """caffe-windows's: how the factor of each channel starts; absent is 0."""
+
+    @_builtins.property
+    def bias_filler(self) -> Global___FillerParameter:
+        """caffe-windows's: how the bias of each channel starts; absent is 0."""
+
+    def __init__(
+        self,
+        *,
+        scale_filler: Global___FillerParameter | None = ...,
+        shift_filler: Global___FillerParameter | None = ...,
+        bn_mode: Global___BNParameter.BNMode.ValueType | None = ...,
+        slope_filler: Global___FillerParameter | None = ...,
+        bias_filler: Global___FillerParameter | None = ...,
+        momentum: _builtins.float | None = ...,
+        eps: _builtins.float | None = ...,
+        frozen: _builtins.bool | None = ...,
+        engine: Global___BNParameter.Engine.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bias_filler", b"bias_filler", "bn_mode", b"bn_mode", "engine", b"engine", "eps", b"eps", "frozen", b"frozen", "momentum", b"momentum", "scale_filler", b"scale_filler", "shift_filler", b"shift_filler", "slope_filler", b"slope_filler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias_filler", b"bias_filler", "bn_mode", b"bn_mode", "engine", b"engine", "eps", b"eps", "frozen", b"frozen", "momentum", b"momentum", "scale_filler", b"scale_filler", "shift_filler", b"shift_filler", "slope_filler", b"slope_filler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BNParameter: _TypeAlias = BNParameter  # noqa: Y015
+
+@_typing.final
+class UpsampleParameter(_message.Message):
+    """SegNet's, and MobileNet-YOLO's. Upsample: two layers of one name. With two bottoms each value goes back to where
+    the second, a mask of Pooling, says that it was; with one each value is repeated.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCALE_FIELD_NUMBER: _builtins.int
+    SCALE_H_FIELD_NUMBER: _builtins.int
+    SCALE_W_FIELD_NUMBER: _builtins.int
+    PAD_OUT_H_FIELD_NUMBER: _builtins.int
+    PAD_OUT_W_FIELD_NUMBER: _builtins.int
+    UPSAMPLE_H_FIELD_NUMBER: _builtins.int
+    UPSAMPLE_W_FIELD_NUMBER: _builtins.int
+    scale: _builtins.int
+    """Factor on height and width; absent is 2 with a mask and 1 without."""
+    scale_h: _builtins.int
+    """Factor on the height; together with scale_w, instead of scale."""
+    scale_w: _builtins.int
+    """Factor on the width; together with scale_h, instead of scale."""
+    pad_out_h: _builtins.bool
+    """One row less than twice the input's; with a factor of 2."""
+    pad_out_w: _builtins.bool
+    """One column less than twice the input's; with a factor of 2."""
+    upsample_h: _builtins.int
+    """Height of the output, in pixels; together with upsample_w, instead of a factor."""
+    upsample_w: _builtins.int
+    """Width of the output, in pixels; together with upsample_h, instead of a factor."""
+    def __init__(
+        self,
+        *,
+        scale: _builtins.int | None = ...,
+        scale_h: _builtins.int | None = ...,
+        scale_w: _builtins.int | None = ...,
+        pad_out_h: _builtins.bool | None = ...,
+        pad_out_w: _builtins.bool | None = ...,
+        upsample_h: _builtins.int | None = ...,
+        upsample_w: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pad_out_h", b"pad_out_h", "pad_out_w", b"pad_out_w", "scale", b"scale", "scale_h", b"scale_h", "scale_w", b"scale_w", "upsample_h", b"upsample_h", "upsample_w", b"upsample_w"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pad_out_h", b"pad_out_h", "pad_out_w", b"pad_out_w", "scale", b"scale", "scale_h", b"scale_h", "scale_w", b"scale_w", "upsample_h", b"upsample_h", "upsample_w", b"upsample_w"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsampleParameter: _TypeAlias = UpsampleParameter  # noqa: Y015
+
+@_typing.final
+class UnpoolingParameter(_message.Message):
+    """DeconvNet's. Unpooling: the way back of a pooling, each value to its place in its window or to all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _UnpoolMethod:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _UnpoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UnpoolingParameter._UnpoolMethod.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MAX: UnpoolingParameter._UnpoolMethod.ValueType  # 0
+        """To the place that the mask says, or the first of its window without one."""
+        AVE: UnpoolingParameter._UnpoolMethod.ValueType  # 1
+        """To all of its window in equal parts."""
+        TILE: UnpoolingParameter._UnpoolMethod.ValueType  # 2
+        """To all of its window."""
+        FIXED: UnpoolingParameter._UnpoolMethod.ValueType  # 3
+        """UnPooling's: to the middle of its window."""
+        DIV: UnpoolingParameter._UnpoolMethod.ValueType  # 4
+        """UnPooling's: to all of its window in equal parts; where windows overlap, their mean."""
+        REP: UnpoolingParameter._UnpoolMethod.ValueType  # 5
+        """UnPooling's: to all of its window; where windows overlap, their mean."""
+
+    class UnpoolMethod(_UnpoolMethod, metaclass=_UnpoolMethodEnumTypeWrapper):
+        """Where a value goes."""
+
+    MAX: UnpoolingParameter.UnpoolMethod.ValueType  # 0
+    """To the place that the mask says, or the first of its window without one."""
+    AVE: UnpoolingParameter.UnpoolMethod.ValueType  # 1
+    """To all of its window in equal parts."""
+    TILE: UnpoolingParameter.UnpoolMethod.ValueType  # 2
+    """To all of its window."""
+    FIXED: UnpoolingParameter.UnpoolMethod.ValueType  # 3
+    """UnPooling's: to the middle of its window."""
+    DIV: UnpoolingParameter.UnpoolMethod.ValueType  # 4
+    """UnPooling's: to all of its window in equal parts; where windows overlap, their mean."""
+    REP: UnpoolingParameter.UnpoolMethod.ValueType  # 5
+    """UnPooling's: to all of its window; where windows overlap, their mean."""
+
+    class _Engine:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UnpoolingParameter._Engine.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DEFAULT: UnpoolingParameter._Engine.ValueType  # 0
+        """The fork's choice."""
+        CAFFE: UnpoolingParameter._Engine.ValueType  # 1
+        """Caffe's own."""
+
+    class Engine(_Engine, metaclass=_EngineEnumTypeWrapper):
+        """Which implementation the fork uses; nktc reads it and chooses for itself."""
+
+    DEFAULT: UnpoolingParameter.Engine.ValueType  # 0
+    """The fork's choice."""
+    CAFFE: UnpoolingParameter.Engine.ValueType  # 1
+    """Caffe's own."""
+
+    UNPOOL_FIELD_NUMBER: _builtins.int
+    KERNEL_SIZE_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    PAD_FIELD_NUMBER: _builtins.int
+    KERNEL_H_FIELD_NUMBER: _builtins.int
+    KERNEL_W_FIELD_NUMBER: _builtins.int
+    STRIDE_H_FIELD_NUMBER: _builtins.int
+    STRIDE_W_FIELD_NUMBER: _builtins.int
+    PAD_H_FIELD_NUMBER: _builtins.int
+    PAD_W_FIELD_NUMBER: _builtins.int
+    UNPOOL_SIZE_FIELD_NUMBER: _builtins.int
+    UNPOOL_H_FIELD_NUMBER: _builtins.int
+    UNPOOL_W_FIELD_NUMBER: _builtins.int
+    OUT_KERNEL_SIZE_FIELD_NUMBER: _builtins.int
+    OUT_KERNEL_H_FIELD_NUMBER: _builtins.int
+    OUT_KERNEL_W_FIELD_NUMBER: _builtins.int
+    OUT_STRIDE_FIELD_NUMBER: _builtins.int
+    OUT_STRIDE_H_FIELD_NUMBER: _builtins.int
+    OUT_STRIDE_W_FIELD_NUMBER: _builtins.int
+    OUT_PAD_FIELD_NUMBER: _builtins.int
+    OUT_PAD_H_FIELD_NUMBER: _builtins.int
+    OUT_PAD_W_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    unpool: Global___UnpoolingParameter.UnpoolMethod.ValueType
+    """Where a value goes."""
+    kernel_size: _builtins.int
+    """Side of the square window, in pixels."""
+    stride: _builtins.int
+    """Pixels between windows."""
+    pad: _builtins.int
+    """Rows and columns that were around the picture."""
+    kernel_h: _builtins.int
+    """Rows of the window; instead of kernel_size."""
+    kernel_w: _builtins.int
+    """Columns of the window; instead of kernel_size."""
+    stride_h: _builtins.int
+    """Rows between windows; instead of stride."""
+    stride_w: _builtins.int
+    """Columns between windows; instead of stride."""
+    pad_h: _builtins.int
+    """Rows above and below; instead of pad."""
+    pad_w: _builtins.int
+    """Columns at the left and right; instead of pad."""
+    unpool_size: _builtins.int
+    """Side of the square output, in pixels; absent: what the windows cover."""
+    unpool_h: _builtins.int
+    """Height of the output, in pixels; instead of unpool_size."""
+    unpool_w: _builtins.int
+    """Width of the output, in pixels; instead of unpool_size."""
+    out_kernel_size: _builtins.int
+    """UnPooling's word for kernel_size."""
+    out_kernel_h: _builtins.int
+    """UnPooling's word for kernel_h."""
+    out_kernel_w: _builtins.int
+    """UnPooling's word for kernel_w."""
+    out_stride: _builtins.int
+    """UnPooling's word for stride."""
+    out_stride_h: _builtins.int
+    """UnPooling's word for stride_h."""
+    out_stride_w: _builtins.int
+    """UnPooling's word for stride_w."""
+    out_pad: _builtins.int
+    """UnPooling's word for pad."""
+    out_pad_h: _builtins.int
+    """UnPooling's word for pad_h."""
+    out_pad_w: _builtins.int
+    """UnPooling's word for pad_w."""
+    engine: Global___UnpoolingParameter.Engine.ValueType
+    """Which implementation; without effect."""
+    def __init__(
+        self,
+        *,
+        unpool: Global___UnpoolingParameter.UnpoolMethod.ValueType | None = ...,
+        kernel_size: _builtins.int | None = ...,
+        stride: _builtins.int | None = ...,
+        pad: _builtins.int | None = ...,
+        kernel_h: _builtins.int | None = ...,
+        kernel_w: _builtins.int | None = ...,
+        stride_h: _builtins.int | None = ...,
+        stride_w: _builtins.int | None = ...,
+        pad_h: _builtins.int | None = ...,
+        pad_w: _builtins.int | None = ...,
+        unpool_size: _builtins.int | None = ...,
+        unpool_h: _builtins.int | None = ...,
+        unpool_w: _builtins.int | None = ...,
+        out_kernel_size: _builtins.int | None = ...,
+        out_kernel_h: _builtins.int | None = ...,
+        out_kernel_w: _builtins.int | None = ...,
+        out_stride: _builtins.int | None = ...,
+        out_stride_h: _builtins.int | None = ...,
+        out_stride_w: _builtins.int | None = ...,
+        out_pad: _builtins.int | None = ...,
+        out_pad_h: _builtins.int | None = ...,
+        out_pad_w: _builtins.int | None = ...,
+        engine: Global___UnpoolingParameter.Engine.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "kernel_h", b"kernel_h", "kernel_size", b"kernel_size", "kernel_w", b"kernel_w", "out_kernel_h", b"out_kernel_h", "out_kernel_size", b"out_kernel_size", "out_kernel_w", b"out_kernel_w", "out_pad", b"out_pad", "out_pad_h", b"out_pad_h", "out_pad_w", b"out_pad_w", "out_stride", b"out_stride", "out_stride_h", b"out_stride_h", "out_stride_w", b"out_stride_w", "pad", b"pad", "pad_h", b"pad_h", "pad_w", b"pad_w", "stride", b"stride", "stride_h", b"stride_h", "stride_w", b"stride_w", "unpool", b"unpool", "unpool_h", b"unpool_h", "unpool_size", b"unpool_size", "unpool_w", b"unpool_w"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "kernel_h", b"kernel_h", "kernel_size", b"kernel_size", "kernel_w", b"kernel_w", "out_kernel_h", b"out_kernel_h", "out_kernel_size", b"out_kernel_size", "out_kernel_w", b"out_kernel_w", "out_pad", b"out_pad", "out_pad_h", b"out_pad_h", "out_pad_w", b"out_pad_w", "out_stride", b"out_stride", "out_stride_h", b"out_stride_h", "out_stride_w", b"out_stride_w", "pad", b"pad", "pad_h", b"pad_h", "pad_w", b"pad_w", "stride", b"stride", "stride_h", b"stride_h", "stride_w", b"stride_w", "unpool", b"unpool", "unpool_h", b"unpool_h", "unpool_size", b"unpool_size", "unpool_w", b"unpool_w"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpoolingParameter: _TypeAlias = UnpoolingParameter  # noqa: Y015
+
+@_typing.final
+class InterpParameter(_message.Message):
+    """DeepLab's. Interp: brings a picture to another size; the pixels of its corners stay where they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InterpParameter._Mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        LINEAR: InterpParameter._Mode.ValueType  # 1
+        """Mixed of 2 along an axis."""
+        NEAREST: InterpParameter._Mode.ValueType  # 3
+        """The nearest."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """DeepDetect's. How a value is found between pixels."""
+
+    LINEAR: InterpParameter.Mode.ValueType  # 1
+    """Mixed of 2 along an axis."""
+    NEAREST: InterpParameter.Mode.ValueType  # 3
+    """The nearest."""
+
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    ZOOM_FACTOR_FIELD_NUMBER: _builtins.int
+    SHRINK_FACTOR_FIELD_NUMBER: _builtins.int
+    PAD_BEG_FIELD_NUMBER: _builtins.int
+    PAD_END_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    USE_BLOB_SIZE_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    """Rows of the output, with width."""
+    width: _builtins.int
+    """Columns of the output, with height."""
+    zoom_factor: _builtins.int
+    """Steps between pixels become so many; after shrink_factor."""
+    shrink_factor: _builtins.int
+    """So many steps between pixels become one."""
+    pad_beg: _builtins.int
+    """Rows and columns left out above and at the left, as a number below 0."""
+    pad_end: _builtins.int
+    """Rows and columns left out below and at the right, as a number below 0."""
+    mode: Global___InterpParameter.Mode.ValueType
+    """DeepDetect's: how a value is found between pixels."""
+    use_blob_size: _builtins.bool
+    """soeaver's: takes height and width from a second bottom; absent: where there is one."""
+    def __init__(
+        self,
+        *,
+        height: _builtins.int | None = ...,
+        width: _builtins.int | None = ...,
+        zoom_factor: _builtins.int | None = ...,
+        shrink_factor: _builtins.int | None = ...,
+        pad_beg: _builtins.int | None = ...,
+        pad_end: _builtins.int | None = ...,
+        mode: Global___InterpParameter.Mode.ValueType | None = ...,
+        use_blob_size: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "mode", b"mode", "pad_beg", b"pad_beg", "pad_end", b"pad_end", "shrink_factor", b"shrink_factor", "use_blob_size", b"use_blob_size", "width", b"width", "zoom_factor", b"zoom_factor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "mode", b"mode", "pad_beg", b"pad_beg", "pad_end", b"pad_end", "shrink_factor", b"shrink_factor", "use_blob_size", b"use_blob_size", "width", b"width", "zoom_factor", b"zoom_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InterpParameter: _TypeAlias = InterpParameter  # noqa: Y015
+
+@_typing.final
+class AxpyParameter(_message.Message):
+    """X2Paddle's. Axpy has no settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AxpyParameter: _TypeAlias = AxpyParameter  # noqa: Y015
+
+@_typing.final
+class CReLUParameter(_message.Message):
+    """Synopsys's. CReLU: the positive parts and those of the negated values, one behind the other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEGATIVE_SLOPE_FIELD_NUMBER: _builtins.int
+    CONCAT_AXIS_FIELD_NUMBER: _builtins.int
+    negative_slope: _builtins.float
+    """Factor on negative values, of both parts."""
+    concat_axis: _builtins.int
+    """Axis along which they are joined; negative counts from the end."""
+    def __init__(
+        self,
+        *,
+        negative_slope: _builtins.float | None = ...,
+        concat_axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["concat_axis", b"concat_axis", "negative_slope", b"negative_slope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concat_axis", b"concat_axis", "negative_slope", b"negative_slope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CReLUParameter: _TypeAlias = CReLUParameter  # noqa: Y015
+
+@_typing.final
+class ShuffleChannelParameter(_message.Message):
+    """ShuffleNet's. ShuffleChannel: deals the channels of each group out over all groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    group: _builtins.int
+    """Groups of channels."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShuffleChannelParameter: _TypeAlias = ShuffleChannelParameter  # noqa: Y015
+
+@_typing.final
+class ReorgParameter(_message.Message):
+    """MobileNet-YOLO's. Reorg: lays the pixels of each block of a picture out in channels, in Darknet's order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRIDE_FIELD_NUMBER: _builtins.int
+    REVERSE_FIELD_NUMBER: _builtins.int
+    stride: _builtins.int
+    """Side of the blocks, in pixels."""
+    reverse: _builtins.bool
+    """Lays channels out as blocks of pixels instead."""
+    def __init__(
+        self,
+        *,
+        stride: _builtins.int | None = ...,
+        reverse: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reverse", b"reverse", "stride", b"stride"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reverse", b"reverse", "stride", b"stride"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReorgParameter: _TypeAlias = ReorgParameter  # noqa: Y015
+
+@_typing.final
+class Convolution3DParameter(_message.Message):
+    """C3D's. Convolution3D: a learned window slid over depth (time), height and width."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_OUTPUT_FIELD_NUMBER: _builtins.int
+    BIAS_TERM_FIELD_NUMBER: _builtins.int
+    PAD_FIELD_NUMBER: _builtins.int
+    KERNEL_SIZE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    KERNEL_DEPTH_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    TEMPORAL_STRIDE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FILLER_FIELD_NUMBER: _builtins.int
+    BIAS_FILLER_FIELD_NUMBER: _builtins.int
+    FILTER_GROUP_FIELD_NUMBER: _builtins.int
+    TEMPORAL_PAD_FIELD_NUMBER: _builtins.int
+    num_output: _builtins.int
+    """Channels of the output."""
+    bias_term: _builtins.bool
+    """Whether each channel of the output has a bias."""
+    pad: _builtins.int
+    """Rows and columns of zeros around each frame."""
+    kernel_size: _builtins.int
+    """Side of the window, in pixels."""
+    group: _builtins.int
+    """Without effect, there as here: filter_group makes groups."""
+    kernel_depth: _builtins.int
+    """Frames of the window."""
+    stride: _builtins.int
+    """Pixels between windows."""
+    temporal_stride: _builtins.int
+    """Frames between windows."""
+    filter_group: _builtins.int
+    """Groups of output channels computed one after another."""
+    temporal_pad: _builtins.int
+    """Frames of zeros before and after."""
+    @_builtins.property
+    def weight_filler(self) -> Global___FillerParameter:
+        """How the weights start."""
+
+    @_builtins.property
+    def bias_filler(self) -> Global___FillerParameter:
+        """How the biases start."""
+
+    def __init__(
+        self,
+        *,
+        num_output: _builtins.int | None = ...,
+        bias_term: _builtins.bool | None = ...,
+        pad: _builtins.int | None = ...,
+        kernel_size: _builtins.int | None = ...,
+        group: _builtins.int | None = ...,
+        kernel_depth: _builtins.int | None = ...,
+        stride: _builtins.int | None = ...,
+        temporal_stride: _builtins.int | None = ...,
+        weight_filler: Global___FillerParameter | None = ...,
+        bias_filler: Global___FillerParameter | None = ...,
+        filter_group: _builtins.int | None = ...,
+        temporal_pad: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bias_filler", b"bias_filler", "bias_term", b"bias_term", "filter_group", b"filter_group", "group", b"group", "kernel_depth", b"kernel_depth", "kernel_size", b"kernel_size", "num_output", b"num_output", "pad", b"pad", "stride", b"stride", "temporal_pad", b"temporal_pad", "temporal_stride", b"temporal_stride", "weight_filler", b"weight_filler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias_filler", b"bias_filler", "bias_term", b"bias_term", "filter_group", b"filter_group", "group", b"group", "kernel_depth", b"kernel_depth", "kernel_size", b"kernel_size", "num_output", b"num_output", "pad", b"pad", "stride", b"stride", "temporal_pad", b"temporal_pad", "temporal_stride", b"temporal_stride", "weight_filler", b"weight_filler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Convolution3DParameter: _TypeAlias = Convolution3DParameter  # noqa: Y015
+
+@_typing.final
+class Pooling3DParameter(_message.Message):
+    """C3D's. Pooling3D: the largest or the mean value of each window over depth (time), height and width."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _PoolMethod:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Pooling3DParameter._PoolMethod.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MAX: Pooling3DParameter._PoolMethod.ValueType  # 0
+        """The largest value."""
+        AVE: Pooling3DParameter._PoolMethod.ValueType  # 1
+        """The mean value."""
+        STOCHASTIC: Pooling3DParameter._PoolMethod.ValueType  # 2
+        """C3D has it in name only."""
+
+    class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper):
+        """What is taken of a window."""
+
+    MAX: Pooling3DParameter.PoolMethod.ValueType  # 0
+    """The largest value."""
+    AVE: Pooling3DParameter.PoolMethod.ValueType  # 1
+    """The mean value."""
+    STOCHASTIC: Pooling3DParameter.PoolMethod.ValueType  # 2
+    """C3D has it in name only."""
+
+    POOL_FIELD_NUMBER: _builtins.int
+    KERNEL_SIZE_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    PAD_FIELD_NUMBER: _builtins.int
+    KERNEL_DEPTH_FIELD_NUMBER: _builtins.int
+    TEMPORAL_STRIDE_FIELD_NUMBER: _builtins.int
+    pool: Global___Pooling3DParameter.PoolMethod.ValueType
+    """What is taken of a window."""
+    kernel_size: _builtins.int
+    """Side of the window, in pixels."""
+    stride: _builtins.int
+    """Pixels between windows."""
+    pad: _builtins.int
+    """Rows and columns around each frame."""
+    kernel_depth: _builtins.int
+    """Frames of the window."""
+    temporal_stride: _builtins.int
+    """Frames between windows."""
+    def __init__(
+        self,
+        *,
+        pool: Global___Pooling3DParameter.PoolMethod.ValueType | None = ...,
+        kernel_size: _builtins.int | None = ...,
+        stride: _builtins.int | None = ...,
+        pad: _builtins.int | None = ...,
+        kernel_depth: _builtins.int | None = ...,
+        temporal_stride: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kernel_depth", b"kernel_depth", "kernel_size", b"kernel_size", "pad", b"pad", "pool", b"pool", "stride", b"stride", "temporal_stride", b"temporal_stride"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kernel_depth", b"kernel_depth", "kernel_size", b"kernel_size", "pad", b"pad", "pool", b"pool", "stride", b"stride", "temporal_stride", b"temporal_stride"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pooling3DParameter: _TypeAlias = Pooling3DParameter  # noqa: Y015
+
+@_typing.final
+class SeLuParameter(_message.Message):
+    """DeepDetect's. SeLu: keeps mean 0 and variance 1 from layer to layer (Klambauer et al. 2017)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAMBDA_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    alpha: _builtins.float
+    """Where negative values end, before the factor, with its sign off."""
+    def __init__(
+        self,
+        *,
+        alpha: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "lambda", b"lambda"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "lambda", b"lambda"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeLuParameter: _TypeAlias = SeLuParameter  # noqa: Y015
+
+@_typing.final
+class SeLuDropoutParameter(_message.Message):
+    """DeepDetect's. SeLuDropout: a dropout that keeps mean 0 and variance 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DROPOUT_RATIO_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    dropout_ratio: _builtins.float
+    """Share of the values that are dropped, 0 to below 1."""
+    alpha: _builtins.float
+    """What a dropped value becomes."""
+    def __init__(
+        self,
+        *,
+        dropout_ratio: _builtins.float | None = ...,
+        alpha: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "dropout_ratio", b"dropout_ratio"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "dropout_ratio", b"dropout_ratio"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeLuDropoutParameter: _TypeAlias = SeLuDropoutParameter  # noqa: Y015
+
+@_typing.final
+class CenterLossParameter(_message.Message):
+    """caffe-face's. CenterLoss: pulls the features of each class to a centre that follows them (Wen et al. 2016)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_OUTPUT_FIELD_NUMBER: _builtins.int
+    CENTER_FILLER_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    DISTANCE_TYPE_FIELD_NUMBER: _builtins.int
+    num_output: _builtins.int
+    """Classes, one centre each."""
+    axis: _builtins.int
+    """First axis of a feature; negative counts from the end."""
+    distance_type: _builtins.str
+    """caffe-windows's: L2 for squares, L1 for absolute values."""
+    @_builtins.property
+    def center_filler(self) -> Global___FillerParameter:
+        """How the centres start."""
+
+    def __init__(
+        self,
+        *,
+        num_output: _builtins.int | None = ...,
+        center_filler: Global___FillerParameter | None = ...,
+        axis: _builtins.int | None = ...,
+        distance_type: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "center_filler", b"center_filler", "distance_type", b"distance_type", "num_output", b"num_output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "center_filler", b"center_filler", "distance_type", b"distance_type", "num_output", b"num_output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CenterLossParameter: _TypeAlias = CenterLossParameter  # noqa: Y015
+
+@_typing.final
+class CTCLossParameter(_message.Message):
+    """DeepDetect's, and TextBoxes++'s. The loss of a sequence of labels whose places are not known (Graves et al. 2006)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALPHABET_SIZE_FIELD_NUMBER: _builtins.int
+    TIME_STEP_FIELD_NUMBER: _builtins.int
+    BLANK_LABEL_FIELD_NUMBER: _builtins.int
+    OUTPUT_DELAY_FIELD_NUMBER: _builtins.int
+    BLANK_INDEX_FIELD_NUMBER: _builtins.int
+    PREPROCESS_COLLAPSE_REPEATED_FIELD_NUMBER: _builtins.int
+    CTC_MERGE_REPEATED_FIELD_NUMBER: _builtins.int
+    LOSS_CALCULATION_T_FIELD_NUMBER: _builtins.int
+    alphabet_size: _builtins.int
+    """CtcLoss's: labels, the blank included."""
+    time_step: _builtins.int
+    """CtcLoss's: steps of each sequence."""
+    blank_label: _builtins.int
+    """CtcLoss's: the label that is none."""
+    output_delay: _builtins.int
+    """CTCLoss's: steps at the start that count for nothing."""
+    blank_index: _builtins.int
+    """CTCLoss's: the label that is none; negative counts from the end."""
+    preprocess_collapse_repeated: _builtins.bool
+    """CTCLoss's: takes equal labels that follow each other for one."""
+    ctc_merge_repeated: _builtins.bool
+    """CTCLoss's: takes equal outputs that follow each other for one label."""
+    loss_calculation_t: _builtins.int
+    """CTCLoss's: the step at which it sums; without effect here."""
+    def __init__(
+        self,
+        *,
+        alphabet_size: _builtins.int | None = ...,
+        time_step: _builtins.int | None = ...,
+        blank_label: _builtins.int | None = ...,
+        output_delay: _builtins.int | None = ...,
+        blank_index: _builtins.int | None = ...,
+        preprocess_collapse_repeated: _builtins.bool | None = ...,
+        ctc_merge_repeated: _builtins.bool | None = ...,
+        loss_calculation_t: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alphabet_size", b"alphabet_size", "blank_index", b"blank_index", "blank_label", b"blank_label", "ctc_merge_repeated", b"ctc_merge_repeated", "loss_calculation_t", b"loss_calculation_t", "output_delay", b"output_delay", "preprocess_collapse_repeated", b"preprocess_collapse_repeated", "time_step", b"time_step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alphabet_size", b"alphabet_size", "blank_index", b"blank_index", "blank_label", b"blank_label", "ctc_merge_repeated", b"ctc_merge_repeated", "loss_calculation_t", b"loss_calculation_t", "output_delay", b"output_delay", "preprocess_collapse_repeated", b"preprocess_collapse_repeated", "time_step", b"time_step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CTCLossParameter: _TypeAlias = CTCLossParameter  # noqa: Y015
+
+@_typing.final
+class LabelsequenceAccuracyParameter(_message.Message):
+    """DeepDetect's. LabelsequenceAccuracy: the share of the sequences read without a fault."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLANK_LABEL_FIELD_NUMBER: _builtins.int
+    blank_label: _builtins.int
+    """The label that is none."""
+    def __init__(
+        self,
+        *,
+        blank_label: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blank_label", b"blank_label"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blank_label", b"blank_label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelsequenceAccuracyParameter: _TypeAlias = LabelsequenceAccuracyParameter  # noqa: Y015
+
+@_typing.final
+class TransposeParameter(_message.Message):
+    """CTPN's. Transpose: brings the axes into another order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dim(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The input's axis that each axis shows, from 0."""
+
+    def __init__(
+        self,
+        *,
+        dim: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransposeParameter: _TypeAlias = TransposeParameter  # noqa: Y015
+
+@_typing.final
+class ReverseParameter(_message.Message):
+    """CTPN's. Reverse: turns an axis round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    axis: _builtins.int
+    """The axis."""
+    def __init__(
+        self,
+        *,
+        axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseParameter: _TypeAlias = ReverseParameter  # noqa: Y015
+
+@_typing.final
+class FlipParameter(_message.Message):
+    """caffe-windows's. Flip: mirrors pictures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLIP_WIDTH_FIELD_NUMBER: _builtins.int
+    FLIP_HEIGHT_FIELD_NUMBER: _builtins.int
+    flip_width: _builtins.bool
+    """Left to right."""
+    flip_height: _builtins.bool
+    """Top to bottom."""
+    def __init__(
+        self,
+        *,
+        flip_width: _builtins.bool | None = ...,
+        flip_height: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flip_height", b"flip_height", "flip_width", b"flip_width"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flip_height", b"flip_height", "flip_width", b"flip_width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlipParameter: _TypeAlias = FlipParameter  # noqa: Y015
+
+@_typing.final
+class LSTMParameter(_message.Message):
+    """CTPN's. Lstm: a recurrent layer in the manner of J. Lee's, with weights as three blobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_OUTPUT_FIELD_NUMBER: _builtins.int
+    CLIPPING_THRESHOLD_FIELD_NUMBER: _builtins.int
+    WEIGHT_FILLER_FIELD_NUMBER: _builtins.int
+    BIAS_FILLER_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    num_output: _builtins.int
+    """Values of the state."""
+    clipping_threshold: _builtins.float
+    """Bound of the gradient of a step; 0 has none."""
+    batch_size: _builtins.int
+    """Sequences side by side in the batch axis."""
+    @_builtins.property
+    def weight_filler(self) -> Global___FillerParameter:
+        """How the weights start."""
+
+    @_builtins.property
+    def bias_filler(self) -> Global___FillerParameter:
+        """How the bias starts."""
+
+    def __init__(
+        self,
+        *,
+        num_output: _builtins.int | None = ...,
+        clipping_threshold: _builtins.float | None = ...,
+        weight_filler: Global___FillerParameter | None = ...,
+        bias_filler: Global___FillerParameter | None = ...,
+        batch_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "bias_filler", b"bias_filler", "clipping_threshold", b"clipping_threshold", "num_output", b"num_output", "weight_filler", b"weight_filler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "bias_filler", b"bias_filler", "clipping_threshold", b"clipping_threshold", "num_output", b"num_output", "weight_filler", b"weight_filler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LSTMParameter: _TypeAlias = LSTMParameter  # noqa: Y015
+
+@_typing.final
+class ContinuationIndicatorParameter(_message.Message):
+    """DeepDetect's. ContinuationIndicator: 0 for the first step of a sequence and 1 for the others, as recurrent layers
+    take it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_STEP_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    time_step: _builtins.int
+    """Steps of a sequence."""
+    axis: _builtins.int
+    """The input's axis of sequences."""
+    batch_size: _builtins.int
+    """crnn's: sequences, where there is no input."""
+    def __init__(
+        self,
+        *,
+        time_step: _builtins.int | None = ...,
+        axis: _builtins.int | None = ...,
+        batch_size: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "batch_size", b"batch_size", "time_step", b"time_step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "batch_size", b"batch_size", "time_step", b"time_step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContinuationIndicatorParameter: _TypeAlias = ContinuationIndicatorParameter  # noqa: Y015
+
+@_typing.final
+class SegAccuracyParameter(_message.Message):
+    """DeepLab's. SegAccuracy: how well each pixel's class is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _AccuracyMetric:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AccuracyMetricEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SegAccuracyParameter._AccuracyMetric.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PixelAccuracy: SegAccuracyParameter._AccuracyMetric.ValueType  # 0
+        """The share of the pixels that is right."""
+        ClassAccuracy: SegAccuracyParameter._AccuracyMetric.ValueType  # 1
+        """The mean share of each class's pixels that is right."""
+        PixelIOU: SegAccuracyParameter._AccuracyMetric.ValueType  # 2
+        """The mean over the classes of intersection by union."""
+
+    class AccuracyMetric(_AccuracyMetric, metaclass=_AccuracyMetricEnumTypeWrapper):
+        """What is told; the three are given together in any case."""
+
+    PixelAccuracy: SegAccuracyParameter.AccuracyMetric.ValueType  # 0
+    """The share of the pixels that is right."""
+    ClassAccuracy: SegAccuracyParameter.AccuracyMetric.ValueType  # 1
+    """The mean share of each class's pixels that is right."""
+    PixelIOU: SegAccuracyParameter.AccuracyMetric.ValueType  # 2
+    """The mean over the classes of intersection by union."""
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    IGNORE_LABEL_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    metric: Global___SegAccuracyParameter.AccuracyMetric.ValueType
+    """Without effect, there as here."""
+    reset: _builtins.bool
+    """PSPNet's: counts each batch anew."""
+    @_builtins.property
+    def ignore_label(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Labels whose pixels do not count."""
+
+    def __init__(
+        self,
+        *,
+        metric: Global___SegAccuracyParameter.AccuracyMetric.ValueType | None = ...,
+        ignore_label: _abc.Iterable[_builtins.int] | None = ...,
+        reset: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric", "reset", b"reset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "metric", b"metric", "reset", b"reset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SegAccuracyParameter: _TypeAlias = SegAccuracyParameter  # noqa: Y015
+
+@_typing.final
+class PaddingParameter(_message.Message):
+    """DeepLab's. Padding: rows and columns of zeros around a picture, or fewer of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAD_BEG_FIELD_NUMBER: _builtins.int
+    PAD_END_FIELD_NUMBER: _builtins.int
+    pad_beg: _builtins.int
+    """Rows above and columns at the left; below 0 cuts off."""
+    pad_end: _builtins.int
+    """Rows below and columns at the right; below 0 cuts off."""
+    def __init__(
+        self,
+        *,
+        pad_beg: _builtins.int | None = ...,
+        pad_end: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pad_beg", b"pad_beg", "pad_end", b"pad_end"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pad_beg", b"pad_beg", "pad_end", b"pad_end"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaddingParameter: _TypeAlias = PaddingParameter  # noqa: Y015

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from nktc.errors import MOST, Enough, NktcError, Note, Span, in_order, near, raise_all
-from nktc.schema import has_label
+from nktc.schema import LayerParameter, fork_fields, has_label, old_types
 from nktc.text.tree import Field, Scalar, Tree
 
 M = TypeVar("M", bound=Message)
@@ -45,7 +45,8 @@ class Slot(NamedTuple):
 
 def bind(tree: Tree, message_class: type[M], errors: list[NktcError] | None = None) -> M:
     """The message that `tree` says; all its mistakes are raised together, in the order of the file. Where a list
-    `errors` is given they are added to it, and the message is what else the tree says."""
+    `errors` is given they are added to it, and the message is what else the tree says. Fields that only forks of Caffe
+    have are passed over: what they mean is the reader's to tell."""
     message = message_class()
     descriptor = message_class.DESCRIPTOR
     binder = _Binder()
@@ -77,7 +78,8 @@ class _Binder:
             name = field.name
             slot = slots.get(name)
             if slot is None:
-                self.unknown(field, owner, tree, around)
+                if not _is_known(message.DESCRIPTOR.name, name):
+                    self.unknown(field, owner, tree, around)
                 continue
             if not slot.repeated:
                 if name in first:
@@ -99,7 +101,8 @@ class _Binder:
                 continue
             value = slot.read(field.value)
             if value is None:
-                self.wrong(field, field.value, slot)
+                if not _is_forks(message.DESCRIPTOR.name, name, field.value):
+                    self.wrong(field, field.value, slot)
             elif slot.repeated:
                 getattr(message, name).append(value)
             else:
@@ -142,13 +145,27 @@ class _Binder:
             help = f"write {value.text}, without quotes"
         elif slot.names:
             help = near(value.text, slot.names)
-            if len(slot.names) > MANY:
-                self.refuse(f"{shown} is none of the names that {field.name} takes", value.span, help=help)
+            if len(slot.names) > MANY:  # the types of 2014
+                self.refuse(f"unknown layer type {shown}", value.span, help=help, code="unknown-type")
                 return
         elif slot.limits and (number := _number(value)) is not None:
             low, high = slot.limits
             takes += f" up to {high}" if number > high else f" from {low}" if low else ""
         self.refuse(f"{field.name} takes {takes}, not {shown}", value.span, help=help)
+
+
+def _is_known(message: str, name: str) -> bool:
+    """Whether forks have a field that ours lacks, as layers of 2014 may have whatever today's have."""
+    today = message == "V1LayerParameter" and name in LayerParameter.DESCRIPTOR.fields_by_name and name[-6:] == "_param"
+    return today or bool(fork_fields(message, name))
+
+
+def _is_forks(message: str, name: str, value: Scalar) -> bool:
+    """Whether a fork's enum has a name that ours lacks."""
+    if value.kind != "identifier":
+        return False
+    types = (message, name) == ("V1LayerParameter", "type")
+    return (types and value.text in old_types()) or any(value.text in row.values for row in fork_fields(message, name))
 
 
 def _shown(value: Scalar) -> str:

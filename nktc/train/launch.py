@@ -88,6 +88,8 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
     with ranks.join() as group:
         console.quiet |= group.rank > 0
         settings = read_settings(solver_file, options.overrides)
+        for warning in settings.warnings:
+            console.print(str(warning), style="yellow", **PLAIN)
         if options.records:
             settings = replace(settings, train_net=limited(settings.train_net, options.records))
         if options.snapshot and options.weights:

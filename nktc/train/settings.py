@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nktc import reader, text
-from nktc.errors import NktcError, Source, Span, coded, near, raise_all
+from nktc.errors import NktcError, NktcWarning, Source, Span, coded, near, raise_all
 from nktc.reader import NetFile
 from nktc.schema import NetState, SolverParameter, has_label
 from nktc.text import Field, Tree
@@ -89,6 +89,7 @@ class Settings:
     test_nets: tuple[TestNet, ...]
     message: SolverParameter
     places: Mapping[str, Span] = dataclasses.field(default_factory=dict, compare=False)
+    warnings: tuple[NktcWarning, ...] = ()  # of what forks of Caffe wrote in vain
 
     @property
     def hdf5(self) -> bool:
@@ -134,10 +135,15 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         raise NktcError(f"{path} is a net, not a solver", help=help, code="wrong-file")
     tree = _today(tree)
     message = text.bind(tree, SolverParameter)
+    raise_all(reader.refusals(tree, SolverParameter.DESCRIPTOR))
     places = {field.name: field.extent() for field in tree.fields}
     for override in overrides:
         _override(message, override, places)
-    return _Reading(message, tree, Path(path), places).settings()
+    settings = _Reading(message, tree, Path(path), places).settings()
+    warnings = reader.in_vain(tree, SolverParameter.DESCRIPTOR)
+    if settings.train_net.tree:
+        warnings += reader.in_vain(settings.train_net.tree)
+    return replace(settings, warnings=tuple({str(one): one for one in warnings}.values()))
 
 
 def _today(solver: Tree) -> Tree:

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from nktc.cli import nktc
 from nktc.errors import NktcError
+from nktc.schema import NetParameter, PoolingParameter
 
 OLD = '# rectified\nlayers { name: "r" type: RELU bottom: "x" top: "x" }  # in place\n'
 TODAY = '# rectified\nlayer { name: "r" type: "ReLU" bottom: "x" top: "x" }  # in place\n'
@@ -99,3 +100,33 @@ def test_one_thing_is_done_at_a_time(old: Path, more: list[str]) -> None:
     done = run("upgrade", old, *more)
     assert done.exit_code == 2
     assert "only one can be given" in done.stderr
+
+
+@pytest.fixture
+def binary(tmp_path: Path) -> Path:
+    """A net with a field that BVLC's Caffe and Intel's give one number: 13 of the pooling."""
+    net = NetParameter(name="n")
+    net.layer.add(name="x", type="Input", top=["x"]).input_param.shape.add(dim=[1, 1, 5, 5])
+    pooling = net.layer.add(name="p", type="Pooling", bottom=["x"], top=["p"]).pooling_param
+    pooling.kernel_size, pooling.round_mode = 2, PoolingParameter.FLOOR
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    return path
+
+
+def test_the_net_in_a_binary_file_comes_out_as_text(binary: Path) -> None:
+    refused = run("upgrade", binary).exception
+    assert isinstance(refused, NktcError)
+    assert "may be in the dialect of nktc or Intel" in refused.message
+    done = run("upgrade", binary, "--dialect", "BVLC")
+    assert done.exit_code == 0
+    assert "pooling_param { kernel_size: 2 round_mode: FLOOR }" in done.stdout
+    assert "avg_include_pad: true" in run("upgrade", binary, "--dialect", "Intel").stdout
+
+
+def test_a_binary_file_is_not_overwritten_by_its_text(binary: Path) -> None:
+    before = binary.read_bytes()
+    done = run("upgrade", binary, "--in-place")
+    assert done.exit_code == 2
+    assert "--in-place would put text where the weights" in done.stderr
+    assert binary.read_bytes() == before

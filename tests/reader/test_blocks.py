@@ -89,6 +89,34 @@ def test_rounds_follow_each_other(read: Callable[..., Graph], golden: Callable[[
     )
 
 
+def test_the_tops_of_rounds_can_be_named(read: Callable[..., Graph]) -> None:
+    graph = read(
+        DATA
+        + CONV
+        + """
+        block {
+          name: "stage"
+          parameter { name: "id" }
+          bottom: "x"
+          top: "y"
+          layer {
+            name: "convs" type: "conv_relu" bottom: "x" top: "/res${id}${'abc'[index]}" repeat: 3
+            block_param { width: ${4 + index} }
+          }
+          layer { name: "once" type: "conv_relu" bottom: "/res${id}c" top: "once" repeat: 1 block_param { width: 2 } }
+          layer { name: "last" type: "ReLU" bottom: "once" top: "y" }
+        }
+        layer { name: "s" type: "stage" bottom: "data" top: "s${index}" repeat: 2 block_param { id: $index } }
+        layer { name: "sum" type: "Eltwise" bottom: "s0" bottom: "s1" top: "sum" }
+        """
+    )
+    widths = {node.outputs[0].name: node.outputs[0].shape[1] for node in graph if node.type == "ReLU"}
+    assert widths == {
+        "res0a": 4, "res0b": 5, "res0c": 6, "s/0/once": 2, "s0": 2,
+        "res1a": 4, "res1b": 5, "res1c": 6, "s/1/once": 2, "s1": 2,
+    }  # fmt: skip
+
+
 def test_blocks_are_made_of_blocks(read: Callable[..., Graph], golden: Callable[[object, str], None]) -> None:
     graph = read(
         DATA
@@ -415,7 +443,8 @@ def test_a_block_inside_itself_is_refused() -> None:
     assert error.message == 'block "p" in "q" in "p" would go on for ever'
 
 
-def test_a_net_that_grows_beyond_all_measure_is_refused() -> None:
+def test_a_net_that_grows_beyond_all_measure_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nktc.reader.blocks.MOST_FIELDS", 20_000)
     doubling = "".join(
         f'block {{ name: "b{i}" bottom: "x" top: "y"'
         f' layer {{ name: "l" type: "b{i + 1}" bottom: "x" top: "m" }}'
@@ -424,10 +453,10 @@ def test_a_net_that_grows_beyond_all_measure_is_refused() -> None:
     )
     end = 'block { name: "b40" bottom: "x" top: "y" layer { name: "l" type: "ReLU" bottom: "x" top: "y" } }\n'
     (error,) = refusals(doubling + end + 'layer { name: "a" type: "b0" bottom: "data" top: "a" }')
-    assert error.message == "with its blocks in place the net has more than 300000 fields"
+    assert error.message == "with its blocks in place the net has more than 20000 fields"
     empty = 'block { name: "e" bottom: "x" top: "y" layer { top: "y" } }'
     (error,) = refusals(empty + 'layer { name: "a" type: "e" bottom: "data" top: "a" repeat: 1000000000 }')
-    assert error.message == "with its blocks in place the net has more than 300000 fields"
+    assert error.message == "with its blocks in place the net has more than 20000 fields"
 
 
 def test_parameters_outside_a_block_are_refused() -> None:

@@ -76,7 +76,7 @@ help: it belongs to layer: is a "}" missing before it?""",
         (
             "layers { type: CONV }",
             """\
-net.prototxt:1:16: error: CONV is none of the names that type takes  [wrong-value]
+net.prototxt:1:16: error: unknown layer type CONV  [unknown-type]
     1 | layers { type: CONV }
       |                ^~~~
 help: did you mean "CONVOLUTION"?""",

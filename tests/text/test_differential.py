@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nktc.errors import NktcError, Source
+from nktc.reader import forks
 from nktc.schema import LayerParameter, NetParameter, SolverParameter
 from nktc.text import bind, parse, print_message, print_tree, read
 
@@ -45,7 +46,10 @@ def test_every_file_reads_as_protobuf_reads_it_and_prints_back() -> None:
     for path in FILES:
         cls = message_class(path)
         message = theirs(path.read_text(), cls)
-        assert ours(path.read_text(), cls) == message, path
+        found = ours(path.read_text(), cls)
+        if found and message is None and any(forks.found(read(path), cls.DESCRIPTOR)):
+            continue  # protobuf takes no fields that only forks have
+        assert found == message, path
         if message is not None:
             tree = read(path)
             again = parse(Source("again", print_tree(tree)))
