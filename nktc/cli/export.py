@@ -38,6 +38,13 @@ PRECISIONS = {"fp32": DType.F32, "fp16": DType.F16, "bf16": DType.BF16}
     help="The file takes pictures that only have their size, u8 [n h w c] in RGB or gray, and does the rest itself.",
 )
 @click.option("--optimise/--no-optimise", default=True, show_default=True, help="Simplify the net first; names stay.")
+@click.option(
+    "--nms",
+    type=click.Choice(["inside", "outside"]),
+    default="inside",
+    show_default=True,
+    help="Where DetectionOutput chooses boxes: in the file, as runtimes do, or, where nktc runs it, as Caffe does.",
+)
 @options.data
 @options.allow_python
 def command(
@@ -50,6 +57,7 @@ def command(
     precision: str,
     preprocessing_inside: bool,
     optimise: bool,
+    nms: str,
     roots: tuple[str, ...],
 ) -> None:
     """Write a trained net for other runtimes: its deploy form, ending in Softmax, with its preprocessing, class names
@@ -59,6 +67,8 @@ def command(
     told from tables, as nktc lint does: no runtime loads the file.
     """
     graph, origin = models.open_either(run, model, options.split(weights), data.Places.from_environment(roots))
+    if nms == "outside":
+        graph = passes.nms_outside(graph)
     if optimise:
         graph = passes.run(graph).graph
     if precision != "fp32":

@@ -16,6 +16,7 @@ import numpy as np
 
 from nktc.errors import NktcError, near
 from nktc.ir import Graph, Preprocessing, Value
+from nktc.layers import Choice
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Options:
 @dataclass(frozen=True)
 class Facts:
     """What a model says of itself: by input, what a picture goes through to become it; the names of the classes; where
-    it came from, and whatever else was written into it, by key."""
+    it came from, and whatever else was written into it, by key; and by NAME what is to be chosen from its outputs
+    NAME:boxes and NAME:scores."""
 
     preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
+    detections: Mapping[str, Choice] = field(default_factory=dict)
 
 
 class Session(Protocol):

@@ -11,6 +11,7 @@ import onnx
 from nktc import export
 from nktc.engines.engine import Facts
 from nktc.errors import NktcError, near
+from nktc.layers import Choice
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 
@@ -43,10 +44,12 @@ def facts(metadata: Mapping[str, str], name: str) -> Facts:
         packed = json.loads(metadata.get("nktc.preprocessing", "{}"))
         preprocessing = {input: export.unpack(p) for input, p in packed.items()}
         labels = tuple(map(str, json.loads(metadata.get("nktc.labels", "[]"))))
+        left = json.loads(metadata.get("nktc.detections", "{}"))
+        detections = {name: Choice(**settings) for name, settings in left.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NktcError(f"the metadata of {name} cannot be read: {error}", help="export it again") from None
     origin = {key.removeprefix("nktc."): value for key, value in metadata.items() if key.startswith("nktc.origin.")}
-    return Facts(preprocessing, labels, origin)
+    return Facts(preprocessing, labels, origin, detections)
 
 
 def no_blob(where: str, name: str, known: Sequence[str]) -> NktcError:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nktc import data, models
+from nktc import data, export, models, passes
 from nktc.engines import sidecar
+from nktc.engines.detections import chosen
 from nktc.engines.engine import Options, Session, engine, loaded, names
 from nktc.engines.onnx_file import no_blob
 from nktc.engines.streams import Streams
@@ -62,7 +63,9 @@ def open_model(
             if name not in graph.values:
                 raise no_blob(str(model), name, list(graph.values))
         graph = rewrite.wanting(graph, [*(value.name for value in graph.outputs), *blobs])
-    session = engine(backend or DEFAULT).build(graph, options)
+    # The choice among boxes is ours: that of runtimes differs from Caffe's in ties.
+    outside = passes.nms_outside(graph)
+    session = chosen(engine(backend or DEFAULT).build(outside, options), export.left_to_choose(outside))
     return _opened(session, backend or DEFAULT, graph.preprocessing, graph.labels, graph=graph)
 
 
@@ -103,23 +106,24 @@ def _of_file(
         help = f"make it again with nktc optimize, or give --backend {reading[0]}"
         reads = f"no backend {known.engine} that reads {model.suffix} files is installed"
         raise NktcError(f"{model} is for the backend {known.engine} by its sidecar, and {reads}", help=help)
-    chosen = backend or (known.engine if known else reading[0])
-    if not backend and (problem := loaded(chosen).missing()):
+    named, backend = bool(backend), backend or (known.engine if known else reading[0])
+    if not named and (problem := loaded(backend).missing()):
         others = [name for name in reading if not loaded(name).missing()]
         other = f"; or give --backend {others[0]}" if others else ""
-        raise NktcError(f"{model} is for the backend {chosen}, which cannot run here", help=f"{problem}{other}")
+        raise NktcError(f"{model} is for the backend {backend}, which cannot run here", help=f"{problem}{other}")
     best, streams = 0, 1
-    if known and known.engine == chosen:
+    if known and known.engine == backend:
         best = known.batch
         settings = {**known.settings, **options.settings}
         # Who asks for threads wants so many, and not several times as many.
         streams = 1 if options.threads else known.streams
         options = dataclasses.replace(options, threads=options.threads or known.threads, settings=settings)
-    session = engine(chosen).open(model, options, blobs)
+    session = engine(backend).open(model, options, blobs)
     if streams > 1:
-        session = Streams([session, *(engine(chosen).open(model, options, blobs) for _ in range(streams - 1))])
+        session = Streams([session, *(engine(backend).open(model, options, blobs) for _ in range(streams - 1))])
     facts = session.facts
-    found = _opened(session, chosen, facts.preprocessing, facts.labels, best)
+    session = chosen(session, facts.detections)
+    found = _opened(session, backend, facts.preprocessing, facts.labels, best)
     return dataclasses.replace(found, assumed="; ".join(filter(None, [stale, found.assumed])))
 
 

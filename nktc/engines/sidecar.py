@@ -23,6 +23,7 @@ from nktc import __version__, export
 from nktc.engines.engine import Facts
 from nktc.errors import NktcError
 from nktc.files import read_bytes, write_text
+from nktc.layers import Choice
 
 FORMAT = 1
 SOURCE = re.compile(r"(?P<name>.+) sha256:(?P<hash>[0-9a-f]{64})")
@@ -78,6 +79,7 @@ def write(file: Path, sidecar: Sidecar) -> Sidecar:
         "preprocessing": {name: export.pack(p) for name, p in known.facts.preprocessing.items()},
         "labels": known.facts.labels,
         "origin": dict(known.facts.origin),
+        "detections": {name: dataclasses.asdict(choice) for name, choice in known.facts.detections.items()},
     }
     write_text(place(file), json.dumps({"format": FORMAT, **plain, **facts}, indent=1) + "\n")
     return known
@@ -100,6 +102,7 @@ def read(file: Path) -> Sidecar | None:
             {name: export.unpack(p) for name, p in said.pop("preprocessing").items()},
             tuple(map(str, said.pop("labels"))),
             {str(key): str(value) for key, value in said.pop("origin").items()},
+            {str(name): Choice(**settings) for name, settings in said.pop("detections", {}).items()},
         )
         return _checked(Sidecar(**said | {"asked": tuple(said["asked"])}, facts=facts))
     except KeyError as error:

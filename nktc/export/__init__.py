@@ -2,8 +2,9 @@
 known to refuse in such a file."""
 
 from nktc.export.lint import Finding, lint, load, read, verdict
-from nktc.export.onnx import follows_batch, metadata, pack, precision, save, to_onnx, unpack
+from nktc.export.onnx import follows_batch, left_to_choose, metadata, pack, precision, to_onnx, unpack
 from nktc.export.targets import PORTABLE, TARGETS, Target, target
+from nktc.export.whole import save
 
 __all__ = [
     "PORTABLE",
@@ -11,6 +12,7 @@ __all__ = [
     "Finding",
     "Target",
     "follows_batch",
+    "left_to_choose",
     "lint",
     "load",
     "metadata",

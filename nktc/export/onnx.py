@@ -10,20 +10,17 @@ import base64
 import dataclasses
 import json
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from nktc import __version__
 from nktc.errors import LayerError, NktcError
 from nktc.export.rules import RULES
 from nktc.export.targets import PORTABLE, TARGETS, Target
-from nktc.files import atomic
 from nktc.ir import DType, Graph, Grid, Node, Operand, Preprocessing, Shape, Value, infer, rewrite
-from nktc.layers import Quantize
+from nktc.layers import Choice, DetectionBoxes, Quantize
 
 _TYPES = {
     DType.F32: ir.DataType.FLOAT,
@@ -62,6 +59,7 @@ def to_onnx(
         raise NktcError(f"{graph.name} does not take any batch: an item of a batch is not one of each value", help=help)
     _within(graph, target)
     writer = _Writer(follows, target, {*graph.values, *(node.name for node in graph)})
+    fixed = constants(graph)
     pictures = _pictures(graph) if inside else {}
     for value in graph.inputs:
         if value.name in pictures:
@@ -70,6 +68,9 @@ def to_onnx(
             writer.enter(value.name, value.shape, value.dtype)
     for node in graph:
         if node.outputs and not node.layer.source:
+            # What is made of an open number of rows has as many, and is written as an open batch is.
+            rows = any(value.name in writer.open_rows for value in node.inputs)
+            writer.open_batch = rows or (follows and not all(value.name in fixed for value in node.outputs))
             _write(writer, node, graph)
     model = ir.Model(
         ir.Graph(
@@ -89,25 +90,31 @@ def to_onnx(
     return model
 
 
-def save(model: ir.Model, path: str | Path) -> None:
-    """Check the model as ONNX's own checker does, then write it whole or not at all."""
-    message = ir.to_proto(model)
-    onnx.checker.check_model(message, full_check=True)
-    with atomic(path) as temporary:
-        temporary.write_bytes(message.SerializeToString())
-
-
 def follows_batch(graph: Graph) -> bool:
-    """Whether any batch can be fed: with twice the batch every value has twice the size in axis 0, and no other."""
+    """Whether any batch can be fed: with twice the batch every value but constants has twice the size in axis 0, and no
+    other."""
     if not graph.inputs or any(len(value.shape) < 2 for value in graph.inputs):
+        return False
+    if any(node.layer.open_axis is not None for node in graph):
         return False
     batch = graph.inputs[0].shape[0]
     try:
         doubled = rewrite.with_batch(graph, 2 * batch)
     except LayerError:
         return False
-    pairs = zip(graph.values.values(), doubled.values.values(), strict=True)
+    same = constants(graph)
+    pairs = [(a, doubled.values[name]) for name, a in graph.values.items() if name not in same]
     return all(a.shape and b.shape == (2 * a.shape[0], *a.shape[1:]) and a.shape[0] == batch for a, b in pairs)
+
+
+def constants(graph: Graph) -> set[str]:
+    """The values that hang on nothing that is fed but, at most, on its shape."""
+    found: set[str] = set()
+    for node in graph:
+        by_itself = node.layer.by_shape or all(value.name in found for value in node.inputs)
+        if by_itself and not node.layer.source:
+            found |= {value.name for value in node.outputs}
+    return found
 
 
 def precision(graph: Graph) -> str:
@@ -118,12 +125,26 @@ def precision(graph: Graph) -> str:
 
 
 def metadata(graph: Graph, origin: Mapping[str, str], inside: bool = False) -> dict[str, str]:
-    """What `nktc infer` reads back: nktc.preprocessing and nktc.labels as JSON; nktc.version and nktc.origin.* as text.
-    Of preprocessing that is `inside` what is left to do."""
+    """What `nktc infer` reads back: nktc.preprocessing, nktc.labels and, for outputs NAME:boxes and NAME:scores, the
+    choice that is left to do by NAME, nktc.detections, as JSON; nktc.version and nktc.origin.* as text. Of
+    preprocessing that is `inside` what is left to do."""
     found = {"nktc.version": __version__} | {f"nktc.origin.{key}": value for key, value in origin.items()}
     packed = {name: pack(_left(p)) | {"inside": True} if inside else pack(p) for name, p in graph.preprocessing.items()}
     found["nktc.preprocessing"] = json.dumps(packed)
     found["nktc.labels"] = json.dumps(graph.labels)
+    if choices := left_to_choose(graph):
+        found["nktc.detections"] = json.dumps({name: dataclasses.asdict(choice) for name, choice in choices.items()})
+    return found
+
+
+def left_to_choose(graph: Graph) -> dict[str, Choice]:
+    """By NAME what is to be chosen from the outputs NAME:boxes and NAME:scores, as DetectionOutput does."""
+    found = {}
+    for node in graph:
+        if isinstance(node.layer, DetectionBoxes):
+            name, _, what = node.outputs[0].name.rpartition(":")
+            if what == "boxes" and node.outputs[1].name == f"{name}:scores":
+                found[name] = node.layer.of.choice
     return found
 
 
@@ -248,7 +269,7 @@ def _write(writer: _Writer, node: Node, graph: Graph) -> None:
         # A rule may hand its input or a weight straight back; those have names already.
         if operand.value.producer() is None or operand.named:
             operand = writer("Identity", operand)
-        writer.name(operand, value.name, value.shape, value.dtype)
+        writer.name(operand, value.name, value.shape, value.dtype, open_axis=node.layer.open_axis)
 
 
 def _steps_of_products(node: Node, graph: Graph) -> np.ndarray | None:
@@ -285,7 +306,8 @@ class _Writer:
     """The Emitter that layers' rules write with."""
 
     def __init__(self, open_batch: bool, target: Target, names: Collection[str]) -> None:
-        self.open_batch = open_batch
+        self.open_all = self.open_batch = open_batch
+        self.open_rows: set[str] = set()  # values with as many rows as a layer has found
         self.target = target.name
         self.names = names  # those of the net's values and layers
         self.layer = ""
@@ -325,7 +347,7 @@ class _Writer:
             if name in graph.grids and self.dtype is DType.F32:
                 self._in_steps(held, array, graph.grids[name])
             else:
-                self.initializer(held, array.astype(self.dtype.numpy))
+                self.initializer(held, array.astype(self.dtype.numpy, copy=False))
         return self.values[held]
 
     def in_steps(self, name: str, graph: Graph, steps: np.ndarray) -> _Operand:
@@ -367,10 +389,26 @@ class _Writer:
         self.name(_Operand(ir.Value()), name, shape, dtype)
         self.inputs.append(self.values[name].value)
 
-    def name(self, operand: _Operand, name: str, shape: Shape, dtype: DType, follows: bool = True) -> None:
-        """Give an operand the graph's name, shape and type; where it follows the batch axis 0 is left open."""
+    def name(
+        self,
+        operand: _Operand,
+        name: str,
+        shape: Shape,
+        dtype: DType,
+        follows: bool = True,
+        open_axis: int | None = None,
+    ) -> None:
+        """Give an operand the graph's name, shape and type; where it follows the batch axis 0 is left open, as is the
+        axis of which only a run tells the extent."""
         operand.value.name = name
-        dims: list[int | str] = ["N", *shape[1:]] if self.open_batch and follows else list(shape)
+        dims: list[int | str] = list(shape)
+        if open_axis is not None:
+            dims[open_axis] = f"{name}:rows"
+            self.open_rows |= {name} if open_axis == 0 else set()
+        elif self.open_batch and follows and shape:
+            rows = not self.open_all
+            dims[0] = f"{name}:rows" if rows else "N"
+            self.open_rows |= {name} if rows else set()
         operand.value.shape, operand.value.dtype = ir.Shape(dims), _TYPES[dtype]
         operand.shape, operand.named = shape, True
         self.values[name] = operand

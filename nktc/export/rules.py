@@ -140,6 +140,12 @@ def _training(node: ir.Node) -> bool:
     return _computed(2)(node) or (said is not None and bool(said.any()))
 
 
+def _negative(node: ir.Node) -> bool:
+    """A NonMaxSuppression with a limit of scores below 0."""
+    limit = _numbers(node, 4)
+    return limit is not None and bool((limit < 0).any())
+
+
 def _largest(node: ir.Node) -> bool:
     count = _numbers(node, 1)
     return count is not None and int(count.max()) > 3840
@@ -287,6 +293,7 @@ _OPENCV = (
     Rule(("GRU", "LSTM"), "gives other numbers in reverse", _CV, _is("direction", "reverse")),
     Rule(("MatMul",), "takes no vectors", _CV,
          lambda n: any(v is not None and v.shape is not None and len(v.shape) == 1 for v in n.inputs)),
+    Rule(("NonMaxSuppression",), "takes no limit of scores below 0", _CV, _negative),
     Rule(("MaxUnpool",), "takes no size of the output", _CV, lambda n: _given(n, 2) is not None),
     Rule(("PRelu",), "takes a constant slope only", _CV, _computed(1)),
     Rule(("DequantizeLinear",), "before a pooling was seen to fail", _CV, _before_pooling, refuses=False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -15,6 +15,7 @@ from nktc.errors import NktcError
 from nktc.inference.intake import Job, Rows
 from nktc.ir import times
 
+DETECTIONS = (1, 1, 0, 7)  # rows of DetectionOutput: image, label, score, xmin, ymin, xmax, ymax
 HANDS = 8  # threads that decode, where there are as many cores
 
 
@@ -64,23 +65,33 @@ def run(session: Session, items: Sequence[Item], batch: int, most: int) -> Itera
             found = _in_batches(session, rows, batch, most)
             ends = np.cumsum([item.count for item in some]).tolist()
             for item, end in zip(some, ends, strict=True):
-                yield item, {name: array[end - item.count : end] for name, array in found.items()}
+                yield item, {name: _stacked(name, shares[end - item.count : end]) for name, shares in found.items()}
 
 
 def _shapes(item: Item) -> tuple[tuple[int, ...], ...]:
     return tuple(array.shape[1:] for array in item.rows.values())
 
 
-def _in_batches(session: Session, rows: Mapping[str, np.ndarray], batch: int, most: int) -> dict[str, np.ndarray]:
+def _stacked(name: str, shares: Sequence[np.ndarray]) -> np.ndarray:
+    """The shares of one item as one array. Raises NktcError where they have several sizes."""
+    if len({share.shape for share in shares}) > 1:
+        help = "leave --oversample out"
+        raise NktcError(f"the output {name} is of another size for each of {len(shares)} crops", help=help)
+    return np.stack(shares)
+
+
+def _in_batches(session: Session, rows: Mapping[str, np.ndarray], batch: int, most: int) -> dict[str, list[np.ndarray]]:
+    """The outputs, a share for each row."""
     count = len(next(iter(rows.values())))
     size = batch or most
+    detections = {value.name for value in session.outputs if value.shape == DETECTIONS}
     parts = []
     for start in range(0, count, size):
         some = {name: array[start : start + size] for name, array in rows.items()}
         there = min(size, count - start)
         fed = {name: _filled(array, batch) for name, array in some.items()} if batch else some
-        parts.append(_shares(session.run(fed), batch or there, there, "" if batch else "give --batch 1"))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        parts.append(_shares(session.run(fed), detections, batch or there, there, "" if batch else "give --batch 1"))
+    return {name: [share for part in parts for share in part[name]] for name in parts[0]}
 
 
 def _filled(array: np.ndarray, count: int) -> np.ndarray:
@@ -88,14 +99,19 @@ def _filled(array: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([array, np.zeros((count - len(array), *array.shape[1:]), array.dtype)])
 
 
-def _shares(outputs: Mapping[str, np.ndarray], fed: int, there: int, help: str) -> dict[str, np.ndarray]:
-    """The outputs with a row for each of the first `there` of the rows that were fed. Raises NktcError."""
+def _shares(
+    outputs: Mapping[str, np.ndarray], detections: Collection[str], fed: int, there: int, help: str
+) -> dict[str, list[np.ndarray]]:
+    """The outputs with a share for each of the first `there` of the rows that were fed; of `detections` those of that
+    image. Raises NktcError."""
     found = {}
     for name, array in outputs.items():
-        if array.ndim and len(array) == fed:
-            found[name] = array[:there]
+        if name in detections:
+            found[name] = [array[0, 0][array[0, 0, :, 0] == image] for image in range(there)]
+        elif array.ndim and len(array) == fed:
+            found[name] = list(array[:there])
         elif fed == 1:
-            found[name] = array[None]
+            found[name] = [array]
         else:
             shape = times(array.shape)
             raise NktcError(

@@ -4,8 +4,8 @@
 place that makes one graph from another.
 """
 
-from nktc.ir import drawing, infer, rewrite
-from nktc.ir.blob import array
+from nktc.ir import drawing, infer, layered, rewrite
+from nktc.ir.blob import StoredBlob, array, stored_blob
 from nktc.ir.cost import Cost, Fit, LayerCost, cost, memory_size
 from nktc.ir.cost_table import cost_data, cost_table
 from nktc.ir.definition import definition
@@ -38,6 +38,7 @@ __all__ = [
     "RandomErasing",
     "RandomResizedCrop",
     "Shape",
+    "StoredBlob",
     "Transform",
     "Value",
     "Weight",
@@ -49,6 +50,7 @@ __all__ = [
     "definition",
     "drawing",
     "infer",
+    "layered",
     "list_shape",
     "listing",
     "memory_size",
@@ -56,6 +58,7 @@ __all__ = [
     "rewrite",
     "settings",
     "size",
+    "stored_blob",
     "times",
     "verify",
 ]

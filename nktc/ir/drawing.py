@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from nktc.errors import NktcError
-from nktc.files import write_bytes, write_text
+from nktc.files import write_bytes
 from nktc.ir.graph import Graph, Node
 from nktc.ir.layered import Picture, lay_out
 from nktc.ir.value import Value, times
@@ -127,15 +128,21 @@ def draw(graph: Graph, path: Path, direction: str = "TB") -> None:
     kind = path.suffix.lower()
     if kind not in FORMATS:
         raise NktcError(f"cannot draw {path}", help=f"a drawing ends in {', '.join(FORMATS)}")
+    write_bytes(path, rendered(kind[1:], dot(graph, direction), lambda: svg(graph, direction), str(path)))
+
+
+def rendered(kind: str, source: str, own: Callable[[], str], what: str) -> bytes:
+    """What a file of a drawing holds, from its source for Graphviz: that itself for dot, else any kind that Graphviz
+    writes; where it is not installed, the SVG that `own` lays out. `what` names the drawing where there is neither, in
+    an NktcError."""
     program = shutil.which("dot")
-    if kind == ".dot":
-        write_text(path, dot(graph, direction))
-    elif program:
-        write_bytes(path, _run(program, kind[1:], dot(graph, direction)))
-    elif kind == ".svg":
-        write_text(path, svg(graph, direction))
-    else:
-        raise NktcError(f"cannot draw {path} without Graphviz", help="install graphviz, or draw to a .svg")
+    if kind == "dot":
+        return source.encode()
+    if program:
+        return _run(program, kind, source)
+    if kind == "svg":
+        return own().encode()
+    raise NktcError(f"cannot draw {what} without Graphviz", help="install graphviz, or draw to a .svg")
 
 
 def _run(program: str, kind: str, source: str) -> bytes:

@@ -57,7 +57,9 @@ class Layer:
     outputs; `loss`, its first output weighs 1 in the objective unless the net says otherwise; `source`, its outputs
     are fed from outside; `each`, as many outputs as inputs, every input on its own; `in_place`, an output may
     take the name of the input; `multiplies`, its flops are multiply-adds; `saves`, which of its values a backward
-    needs: "inputs", "outputs" or "nothing"; `sequence`, axis 0 of its first input is time, which no batch changes.
+    needs: "inputs", "outputs" or "nothing"; `sequence`, axis 0 of its first input is time, which no batch changes;
+    `by_shape`, its outputs hang on the shapes of its inputs alone; `open_axis`, the axis of its outputs of which only
+    a forward tells the extent: `shape` says there what Caffe's set-up does.
     """
 
     param: ClassVar[tuple[str, ...]] = ()
@@ -69,6 +71,8 @@ class Layer:
     multiplies: ClassVar[bool] = False
     saves: ClassVar[str] = "inputs"
     sequence: ClassVar[bool] = False
+    by_shape: ClassVar[bool] = False
+    open_axis: ClassVar[int | None] = None
 
     def __init_subclass__(
         cls,
@@ -81,11 +85,14 @@ class Layer:
         multiplies: bool = False,
         saves: str = "inputs",
         sequence: bool = False,
+        by_shape: bool = False,
+        open_axis: int | None = None,
     ) -> None:
         cls.param = (param,) if isinstance(param, str) else param
         cls.tops = (tops, tops) if isinstance(tops, int) else tops
         cls.loss, cls.source, cls.each, cls.in_place = loss, source, each, in_place
         cls.multiplies, cls.saves, cls.sequence = multiplies, saves, sequence
+        cls.by_shape, cls.open_axis = by_shape, open_axis
         dataclass(frozen=True)(cls)
         _catalogue[cls.__name__] = cls
 

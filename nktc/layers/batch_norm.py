@@ -11,7 +11,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from nktc.errors import LayerError
-from nktc.ir import Emitter, Layer, Operand, Phase, Shape, Weight
+from nktc.ir import Emitter, Filler, Layer, Operand, Phase, Shape, Weight
+from nktc.layers import settings
 from nktc.layers.over_ranks import batch_norm_over_ranks, several_ranks
 from nktc.layers.scale import Scale
 from nktc.schema import BatchNormParameter
@@ -24,29 +25,60 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
 
     Its weights are state: running sums of the mean, of the variance, and of the share each batch has
     in them. With `stored` it normalises by them, else by the batch, which then enters the sums.
+
+    NVIDIA's scale_bias and Intel's use_weight_bias add what a Scale after it would learn, as two more weights. With
+    NVIDIA's it is always the stored ones in TEST, and these are a mean of the batches in which the last has the share
+    1 - `keep`, not sums.
     """
 
     stored: bool = True
     keep: float = 0.999  # share of the sums kept at each step
     eps: float = 1e-5
     over_ranks: bool = False  # the batch is that of all processes that train together
+    scales: tuple[Filler, ...] = ()  # how the factor and the bias start, of those that it learns
+    averages: bool = False  # its state is a mean, not sums
+    bends: bool = False  # a ReLU is part of it
+    part: int = 0  # items that the fork normalises together, 0 for all
 
     @classmethod
     def read(cls, p: BatchNormParameter, phase: Phase) -> Self:
+        for name in ("disable_mean", "disable_variance", "update_global_stats"):
+            if getattr(p, name):
+                raise LayerError(f"takes no {name}", field=name, help="only its own fork has it; leave it out")
         stored = p.use_global_stats if p.HasField("use_global_stats") else phase is Phase.TEST
-        return cls(stored, p.moving_average_fraction, p.eps)
+        averages = p.scale_bias if p.HasField("scale_bias") else p.HasField("scale_filler")
+        weighs = p.use_weight_bias if p.HasField("use_weight_bias") else p.HasField("filler")
+        eps = p.eps
+        if averages:
+            # cuDNN's least, which NVIDIA's Caffe keeps to; it knows the phase and nothing else.
+            stored, eps = phase is Phase.TEST, max(p.eps, 1e-5)
+        scales: list[Filler] = []
+        if averages or weighs:
+            field = "scale_filler" if averages else "filler"
+            given = p.HasField(field)  # type: ignore[arg-type]
+            scales.append(settings.filler(getattr(p, field), field) if given else Filler(value=1.0))
+            if p.bias_term:
+                scales.append(settings.filler(p.bias_filler, "bias_filler"))
+        part = 0 if stored else p.stats_batch_size
+        return cls(stored, p.moving_average_fraction, eps, False, tuple(scales), averages, p.relu, part)
 
     def shape(self, x: Shape) -> Shape:
         if len(x) < 2:
             raise LayerError(f"takes 2 axes or more (batch, channels, ...), not {len(x)}", field="bottom")
+        if self.part and self.part != x[0]:
+            said = f"its stats_batch_size {self.part} is not its batch {x[0]}"
+            raise LayerError(said, field="stats_batch_size", help=f"train with a batch of {self.part} and iter_size")
         return x
 
     def weights(self, x: Shape) -> dict[str, Weight]:
         channels = Weight((x[1],), learns=False)
-        return {"mean": channels, "variance": channels, "count": Weight((1,), learns=False)}
+        learned = zip(("weight", "bias"), self.scales, strict=False)
+        return {"mean": channels, "variance": channels, "count": Weight((1,), learns=False)} | {
+            name: Weight((x[1],), filler) for name, filler in learned
+        }
 
     def joins(self, behind: Layer, y: Shape) -> bool:
-        if not isinstance(behind, Scale) or self.over_ranks:
+        if not isinstance(behind, Scale) or self.over_ranks or self.scales or self.bends:
             return False
         return behind.bias and behind.num_axes == 1 and behind.axis % len(y) == 1
 
@@ -60,30 +92,53 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
         bias: Tensor | None = None,
     ) -> Tensor:
         """x[n c p..] mean[c] variance[c] count[1] -> y[n c p..]; stored is mean / count, 0 for count 0. weight[c] and
-        bias[c] are those of a Scale that runs with it."""
+        bias[c] are its own, or those of a Scale that runs with it."""
         if self.stored:
             share = torch.where(count == 0, 0.0, 1 / count)
-            return F.batch_norm(x, mean * share, variance * share, weight, bias, eps=self.eps)
+            y = F.batch_norm(x, mean * share, variance * share, weight, bias, eps=self.eps)
+            return y.relu() if self.bends else y
         if self.over_ranks and several_ranks():
             y, batch_mean, batch_variance = batch_norm_over_ranks(x, self.eps)
-        elif x.numel() == x.shape[1]:
-            # One value a channel is its own mean; torch would refuse.
-            y, batch_mean, batch_variance = x - x, x.detach().reshape(mean.shape), torch.zeros_like(variance)
-            if weight is not None and bias is not None:
-                y = torch.addcmul(bias.view_as(x), y, weight.view_as(x))
-        elif ChannelsOutermost.pays(x):
-            y, batch_mean, batch_variance = ChannelsOutermost.apply(x, weight, bias, self.eps)
+            y = _scaled(y, weight, bias)
         else:
-            # With a momentum of 1 torch leaves the batch's own mean and unbiased variance in these.
-            batch_mean, batch_variance = torch.zeros_like(mean), torch.zeros_like(variance)
-            y = F.batch_norm(x, batch_mean, batch_variance, weight, bias, training=True, momentum=1.0, eps=self.eps)
+            y, batch_mean, batch_variance = by_batch(x, weight, bias, self.eps, mean)
         with torch.no_grad():
-            torch._foreach_mul_([mean, variance, count], self.keep)
-            torch._foreach_add_([mean, variance], [batch_mean, batch_variance])
-            count.add_(1)
-        return y
+            if self.averages:
+                # The first batch is the mean; a count other than 1 is that of sums, from another fork's file.
+                share = torch.full_like(count, 1 - self.keep).masked_fill_(count == 0, 1)
+                whole = count.masked_fill(count == 0, 1)
+                for held, found in ((mean, batch_mean), (variance, batch_variance)):
+                    held.div_(whole).lerp_(found, share)
+                count.fill_(1)
+            else:
+                torch._foreach_mul_([mean, variance, count], self.keep)
+                torch._foreach_add_([mean, variance], [batch_mean, batch_variance])
+                count.add_(1)
+        return y.relu() if self.bends else y
 
-    def onnx(self, emit: Emitter, x: Operand, mean: Operand, variance: Operand, count: Operand) -> Operand:
+    def onnx(
+        self,
+        emit: Emitter,
+        x: Operand,
+        mean: Operand,
+        variance: Operand,
+        count: Operand,
+        weight: Operand | None = None,
+        bias: Operand | None = None,
+    ) -> Operand:
+        y = self._emit_normalised(emit, x, mean, variance, count, weight, bias)
+        return emit("Relu", y) if self.bends else y
+
+    def _emit_normalised(
+        self,
+        emit: Emitter,
+        x: Operand,
+        mean: Operand,
+        variance: Operand,
+        count: Operand,
+        weight: Operand | None,
+        bias: Operand | None,
+    ) -> Operand:
         if self.stored:
             share = emit(
                 "Where",
@@ -95,19 +150,59 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
             return emit(
                 "BatchNormalization",
                 x,
-                emit.constant([1.0] * channels),
-                emit.constant([0.0] * channels),
+                emit.constant([1.0] * channels) if weight is None else weight,
+                emit.constant([0.0] * channels) if bias is None else bias,
                 emit("Mul", mean, share),
                 emit("Mul", variance, share),
                 epsilon=self.eps,
             )
-        rest = [axis for axis in range(len(x.shape)) if axis != 1]
-        centred = emit("Sub", x, emit("ReduceMean", x, axes=rest, keepdims=1))
-        spread = emit("ReduceMean", emit("Mul", centred, centred), axes=rest, keepdims=1)
-        return emit("Div", centred, emit("Sqrt", emit("Add", spread, emit.constant(self.eps))))
+        y, _, _ = emit_normalised(emit, x, self.eps)
+        aligned = emit.constant([-1, *(1,) * (len(x.shape) - 2)], "int64")
+        for op, along in (("Mul", weight), ("Add", bias)):
+            y = y if along is None else emit(op, y, emit("Reshape", along, aligned))
+        return y
 
     def flops(self, x: Shape, y: Shape) -> int:
-        return math.prod(y) * (2 if self.stored else 7)
+        return math.prod(y) * ((2 if self.stored else 7) + len(self.scales) + self.bends)
+
+
+def by_batch(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x[n c p..] by the mean and the variance of the batch, then by weight[c] and bias[c]; and these two, the variance
+    unbiased, [c] as `like` is."""
+    if x.numel() == x.shape[1]:
+        # One value a channel is its own mean; torch would refuse.
+        return _scaled(x - x, weight, bias), x.detach().reshape(like.shape), torch.zeros_like(like)
+    if ChannelsOutermost.pays(x):
+        y, mean, variance = ChannelsOutermost.apply(x, weight, bias, eps)
+        return y, mean, variance
+    # With a momentum of 1 torch leaves the batch's own mean and unbiased variance in these.
+    mean, variance = torch.zeros_like(like), torch.zeros_like(like)
+    y = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0, eps=eps)
+    return y, mean, variance
+
+
+def emit_normalised(emit: Emitter, x: Operand, eps: float) -> tuple[Operand, Operand, Operand]:
+    """x[n c p..] by the mean and the variance of the batch, and these two, [1 c 1] or [1 c]."""
+    # OpenCV 5.0 has another mean of pictures over an open batch; with their pixels in a row it has the right one.
+    many = len(x.shape) > 3
+    row = emit.constant(emit.batched((*x.shape[:2], math.prod(x.shape[2:]))), "int64")
+    flat = emit("Reshape", x, row) if many else x
+    rest = [axis for axis in range(min(3, len(x.shape))) if axis != 1]
+    mean = emit("ReduceMean", flat, axes=rest, keepdims=1)
+    centred = emit("Sub", flat, mean)
+    variance = emit("ReduceMean", emit("Mul", centred, centred), axes=rest, keepdims=1)
+    y = emit("Div", centred, emit("Sqrt", emit("Add", variance, emit.constant(eps))))
+    whole = emit.constant(emit.batched(x.shape), "int64")
+    return emit("Reshape", y, whole) if many else y, mean, variance
+
+
+def _scaled(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """y[n c p..] weight[c] bias[c] -> z[n c p..]"""
+    aligned = (-1, *(1,) * (y.dim() - 2))
+    scaled = y if weight is None else y * weight.view(aligned)
+    return scaled if bias is None else scaled + bias.view(aligned)
 
 
 class ChannelsOutermost(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Dropout: noise that keeps a net from leaning on single values."""
+"""Dropout and SpatialDropout: noise that keeps a net from leaning on single values, or on whole channels."""
 
 from __future__ import annotations
 
@@ -47,3 +47,25 @@ class Dropout(Layer, param="dropout_param", in_place=True, saves="outputs"):
     def aside(self, x: Shape, y: Shape) -> int:
         """The mask."""
         return math.prod(y) if self.active else 0
+
+
+class SpatialDropout(Dropout, param="dropout_param", in_place=True, saves="nothing"):
+    """Sets a random share of its channels to 0 in TRAIN and scales the rest up; copies its input in TEST.
+
+    Every item has channels of its own dropped. Source: Tompson et al. 2015; Intel's Caffe.
+    """
+
+    def shape(self, x: Shape) -> Shape:
+        if len(x) < 2:
+            raise LayerError(f"takes 2 axes or more (batch, channels, ...), not {len(x)}", field="bottom")
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x[n c p..] -> y[n c p..]"""
+        if not self.active:
+            return x
+        return x * F.dropout(x.new_ones(*x.shape[:2], *(1,) * (x.dim() - 2)), self.ratio)
+
+    def aside(self, x: Shape, y: Shape) -> int:
+        """The mask, one number a channel."""
+        return math.prod(y[:2]) if self.active else 0

@@ -278,8 +278,7 @@ class Pooling(Pool, Layer, param="pooling_param", tops=(1, 2)):
             )
         if method == "STOCHASTIC" and any(pad):
             raise LayerError("STOCHASTIC takes no pad", field="pad", help="drop pad, or use MAX or AVE")
-        floor = p.round_mode == PoolingParameter.FLOOR
-        return cls(method, kernel, stride, pad, floor, draws(method, phase))
+        return cls(method, kernel, stride, pad, _floor(p), draws(method, phase))
 
     def with_tops(self, tops: int) -> Self:
         if tops == 2 and self.method != "MAX":
@@ -344,6 +343,17 @@ def lowest(x: Tensor) -> float:
 def draws(method: str, phase: Phase) -> bool:
     """Whether a pooling method is random in a phase."""
     return method == "STOCHASTIC" and phase is Phase.TRAIN
+
+
+def _floor(p: PoolingParameter) -> bool:
+    """Whether sizes are rounded down, as round_mode says, or the forks' words for it. Raises LayerError."""
+    said = {name for name in ("round_mode", "ceil_mode", "torch_pooling") if p.HasField(name)}
+    down = {"round_mode": p.round_mode == PoolingParameter.FLOOR, "ceil_mode": not p.ceil_mode}
+    down["torch_pooling"] = p.torch_pooling
+    if len({down[name] for name in said}) > 1:
+        one, other = sorted(said)[:2]
+        raise LayerError(f"{one} and {other} disagree", field=one, help="keep round_mode")
+    return any(down[name] for name in said)
 
 
 def _shares(window: Window, size: Shape, positions: Shape) -> np.ndarray:

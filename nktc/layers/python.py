@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Self
@@ -12,17 +14,29 @@ from torch import Tensor, nn
 from nktc.errors import LayerError
 from nktc.ir import MANY, Emitter, Layer, Operand, Phase, Shape, Weight, infer, nowhere
 from nktc.layers.python_caffe import CaffeForm
-from nktc.layers.python_code import home
+from nktc.layers.python_code import Process, home
 from nktc.layers.python_torch import TorchForm
 from nktc.schema import PythonParameter
 
 _allowed = False
+_in_process = ContextVar("in_process", default=False)
 
 
 def allow_python() -> None:
     """Let nets run the Python code that they name, in this process and from now on."""
     global _allowed
     _allowed = True
+
+
+@contextmanager
+def in_process() -> Iterator[None]:
+    """Nets that are built inside may run the Python code that they name, as a part of the program that builds them: its
+    modules are the program's own, and what it raises comes through as it is."""
+    token = _in_process.set(True)
+    try:
+        yield
+    finally:
+        _in_process.reset(token)
 
 
 class Python(Layer, param=("python_param", "name", "bottom", "top"), tops=(0, MANY), in_place=True):
@@ -55,10 +69,11 @@ class Python(Layer, param=("python_param", "name", "bottom", "top"), tops=(0, MA
         return cls(p.module, p.layer, p.param_str, len(top), overwrites, phase, name)
 
     def beside(self, folder: Path) -> Self:
-        if not _allowed:
+        inside = _in_process.get()
+        if not _allowed and not inside:
             said = f'runs code of yours (module "{self.module}"), which needs your permission'
             raise LayerError(said, field="module", help="add --allow-python", code="python-code")
-        own = home(folder.resolve())
+        own = Process(folder) if inside else home(folder.resolve())
         kind = own.find(self.module, self.layer)
         if issubclass(kind, nn.Module):
             return replace(self, form=TorchForm(own, kind, self.param_str, self.phase, self.outputs))

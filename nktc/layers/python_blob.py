@@ -25,10 +25,12 @@ class Blob:
         if not hasattr(self, "_data") or shape != self.shape:
             self._data, self._diff = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
-    def hold(self, array: np.ndarray) -> None:
-        """Have this very array for its numbers."""
+    def hold(self, array: np.ndarray, gradient: np.ndarray | None = None) -> None:
+        """Have this very array for its numbers, and this one for their gradient."""
         self.reshape(*array.shape)
         self._data = array
+        if gradient is not None:
+            self._diff = gradient
 
     @property
     def data(self) -> np.ndarray:

@@ -94,7 +94,7 @@ class Resize(Layer, param="resize_param", saves="nothing"):
             "Resize",
             x,
             None,
-            emit.constant([1.0, 1.0, *map(_factor, size, target)]),
+            emit.constant([1.0, 1.0, *map(stretch, size, target)]),
             mode=self.mode.lower(),
             nearest_mode="floor",
             cubic_coeff_a=-0.75,
@@ -155,7 +155,7 @@ class PixelShuffle(Layer, param="pixel_shuffle_param", saves="nothing"):
         return emit("DepthToSpace", x, blocksize=self.factor, mode="CRD")
 
 
-def _factor(n: int, m: int) -> np.float32:
+def stretch(n: int, m: int) -> np.float32:
     """The f32 that brings n to m when the product is rounded down."""
-    factor = np.float32(m / n)
-    return factor if float(factor) * n >= m else np.nextafter(factor, np.float32(np.inf))
+    found = np.float32(m / n)
+    return found if float(found) * n >= m else np.nextafter(found, np.float32(np.inf))

@@ -96,7 +96,7 @@ class BatchReindex(Layer):
         return emit("Gather", x, cast.integers(emit, index), axis=0)
 
 
-class Filter(Layer, tops=(1, MANY)):
+class Filter(Layer, tops=(1, MANY), open_axis=0):
     """Keeps the items for which its last input is not 0, of each other input.
 
     How many that is only a batch tells; the shapes in a listing are those when all pass.

@@ -6,7 +6,7 @@ the text of a file that computes the same without nktc.
 
 from nktc.module.device import choose, why_no_gpu
 from nktc.module.memory import SMALLER, give_back, keep_freed, out_of_memory
-from nktc.module.net import Net, compile
+from nktc.module.net import Net, compile, outside
 from nktc.module.source import Source, source
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "give_back",
     "keep_freed",
     "out_of_memory",
+    "outside",
     "source",
     "why_no_gpu",
 ]

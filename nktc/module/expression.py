@@ -140,7 +140,7 @@ def literal(value: Any) -> str:
         case float():
             if abs(value) == torch.finfo(torch.float32).max:
                 return f"torch.finfo(torch.float32).{'max' if value > 0 else 'min'}"
-            return repr(_short(value)).replace("e-0", "e-")
+            return repr(_short(value)).replace("e-0", "e-").replace("e+", "e")
         case str():
             return '"' + repr(value)[1:-1].replace('"', '\\"') + '"'
     return "..." if value is Ellipsis else str(value)

@@ -31,6 +31,7 @@ def overwriting(graph: Graph) -> set[str]:
                 x = node.inputs[0].name
                 maker = graph.producers[x].layer
                 kept = isinstance(maker, Eltwise) and maker.operation == "PROD"
+                kept = kept or (isinstance(maker, BatchNorm) and maker.bends)
                 if isinstance(maker, _NEW) and not kept and graph.only_reader(x) is node:
                     found.add(node.name)
     return found

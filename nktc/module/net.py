@@ -17,12 +17,36 @@ from torch import Tensor, nn
 
 from nktc.errors import NktcError
 from nktc.ir import DType, Graph, Node, Parameter, Shape, infer, rewrite, times
-from nktc.layers import TORCH, Accuracy, ArgMax, Cast, Eltwise, Pooling, R2Score, Reduction, ReLU, Softmax, fill
+from nktc.layers import (
+    TORCH,
+    Accuracy,
+    ArgMax,
+    Cast,
+    DetectionBoxes,
+    DetectionOutput,
+    Eltwise,
+    LabelsequenceAccuracy,
+    Normalize,
+    Pooling,
+    PriorBox,
+    Proposal,
+    PSROIPooling,
+    R2Score,
+    Reduction,
+    ReLU,
+    ROIPooling,
+    SegAccuracy,
+    Softmax,
+    fill,
+)
 from nktc.module.in_place import overwriting
 from nktc.module.memory import SMALLER, out_of_memory
 
 _HALVES = (torch.bfloat16, torch.float16)
-_WIDE = (Accuracy, ArgMax, R2Score, Reduction, Softmax)
+_WIDE = (
+    *(Accuracy, ArgMax, DetectionBoxes, DetectionOutput, LabelsequenceAccuracy, Normalize, PriorBox, Proposal),
+    *(PSROIPooling, R2Score, ROIPooling, Reduction, SegAccuracy, Softmax),
+)
 
 
 @dataclass(frozen=True)
@@ -219,7 +243,7 @@ class Net(nn.Module):
                 else:
                     made = layer.forward(*given, **weights)
             except (IndexError, RuntimeError) as error:
-                raise _outside(step.node, error) from None
+                raise outside(step.node, error) from None
             made = made if isinstance(made, tuple) else (made,)
             if step.half and not isinstance(layer, Cast):
                 made = tuple(y.to(step.half) for y in made)
@@ -246,7 +270,7 @@ def _half(node: Node) -> torch.dtype | None:
     return TORCH[dtype] if dtype in (DType.F16, DType.BF16) else None
 
 
-def _outside(node: Node, error: Exception) -> Exception:
+def outside(node: Node, error: Exception) -> Exception:
     """What to raise for an error of torch: the node's place where a label or an index in the data names nothing, or
     memory has run out, else the error itself."""
     if out_of_memory(error):

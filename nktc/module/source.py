@@ -7,20 +7,25 @@ becomes a function (`statements`).
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
 
 from nktc import __version__
 from nktc.errors import NktcError
-from nktc.files import write_bytes, write_text
+from nktc.files import atomic, write_text
 from nktc.ir import Graph, Preprocessing, list_shape, times
 from nktc.module.expression import INDENT, WIDTH, Text, bracketed, literal, statement
 from nktc.module.statements import Writer, heading, staged
+
+KINDS = {"<f4": "F32", "<f8": "F64", "<f2": "F16", "<i8": "I64", "<i4": "I32", "|u1": "U8", "|i1": "I8", "|b1": "BOOL"}
+"""Types of numbers as safetensors calls them, by NumPy's."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,25 @@ class Source:
         if not self.arrays:
             return [path]
         beside = path.with_suffix(".safetensors")
-        # The library takes the numbers as they lie in memory.
-        write_bytes(beside, save({name: np.asarray(array, order="C") for name, array in self.arrays.items()}))
+        with atomic(beside) as temporary, temporary.open("wb") as file:
+            file.writelines(_safetensors(self.arrays))
         return [path, beside]
+
+
+def _safetensors(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | memoryview]:
+    """The parts of a file, one after another; the library would make all of it in memory, twice."""
+    # Numbers of more bytes first, as the library has it, so that each is where its type wants it.
+    held = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    header: dict[str, Any] = {}
+    end = 0
+    for name, array in held:
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": KINDS[array.dtype.str], "shape": array.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for _, array in held:
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def source(graph: Graph, origin: str = "") -> Source:

@@ -239,7 +239,7 @@ class Writer:
         self.made.append(_block(part, lines))
         if all(name in self.known or p.weight.volatile for name, p in self.graph.parameters.items()):
             for name, operand in tensors.items():
-                self.arrays[name] = part.value(operand, self.known).contiguous().numpy().copy()
+                self.arrays[name] = part.value(operand, self.known).contiguous().numpy()
 
     def _owner(self, part: Part, operand: Operand) -> str:
         """The layer that a constant is named after: that of its first weight, which may be another's."""

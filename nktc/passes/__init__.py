@@ -16,6 +16,7 @@ from nktc.passes.fold_power import fold_power
 from nktc.passes.hoist_relu import hoist_relu
 from nktc.passes.merge_equal_nodes import merge_equal_nodes
 from nktc.passes.merge_sibling_convolutions import merge_sibling_convolutions
+from nktc.passes.nms_outside import nms_outside
 from nktc.passes.pipeline import (
     HORIZONTAL,
     INFERENCE,
@@ -56,6 +57,7 @@ __all__ = [
     "hoist_relu",
     "merge_equal_nodes",
     "merge_sibling_convolutions",
+    "nms_outside",
     "quantizable",
     "quantize",
     "recognise_depthwise",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nktc.ir import Graph, Layer, Node, infer, rewrite
-from nktc.layers import BatchNorm, Bias, Convolution, Deconvolution, InnerProduct, Parameter, Power, Scale
+from nktc.layers import BN, BatchNorm, Bias, Convolution, Deconvolution, InnerProduct, Parameter, Power, Scale
 from nktc.passes.definitions import changed, joined
 
 MATRIX = (Convolution, Deconvolution, InnerProduct)
@@ -56,12 +57,15 @@ def affine(graph: Graph, node: Node) -> Affine | None:
     match node.layer:
         case Power(power=1, scale=scale, shift=added) if scale != 0:
             factor, shift = factor * scale, shift + added
-        case BatchNorm(stored=True, eps=eps):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                share = 0.0 if weights["count"][0] == 0 else 1 / weights["count"][0]
-                deviation = np.sqrt(weights["variance"] * share + eps)
-                factor = _aligned(1 / deviation, 1, rank)
-                shift = _aligned(-weights["mean"] * share / deviation, 1, rank)
+        case BatchNorm(stored=True, bends=False, eps=eps):
+            share = 0.0 if weights["count"][0] == 0 else 1 / weights["count"][0]
+            factor, shift = _normalising(weights["mean"] * share, weights["variance"] * share, eps, weights, rank)
+        case BN(kind="STORED", eps=eps):
+            flat = {name: array.ravel() for name, array in weights.items()}
+            own = {"weight": flat["slope"], "bias": flat["bias"]}
+            factor, shift = _normalising(flat["mean"], flat["variance"], eps, own, rank)
+        case BN(kind="AFFINE"):
+            factor, shift = (_aligned(weights[name].ravel(), 1, rank) for name in ("slope", "bias"))
         case Scale(axis=axis):
             factor = _aligned(weights["weight"] if given is None else given, axis, rank)
             shift = _aligned(weights["bias"], axis, rank) if "bias" in weights else shift
@@ -70,6 +74,16 @@ def affine(graph: Graph, node: Node) -> Affine | None:
         case _:
             return None
     return Affine(factor, shift) if np.isfinite(factor).all() and np.isfinite(shift).all() else None
+
+
+def _normalising(
+    mean: np.ndarray, variance: np.ndarray, eps: float, learned: Mapping[str, np.ndarray], rank: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and shift of channels brought to mean 0 and variance 1, then to a learned weight and bias if there are."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = learned.get("weight", 1.0) / np.sqrt(variance + eps)
+        shift = learned.get("bias", 0.0) - mean * factor
+    return _aligned(factor, 1, rank), _aligned(shift, 1, rank)
 
 
 def fold_behind(graph: Graph, node: Node, kinds: tuple[type[Layer], ...]) -> Graph | None:
@@ -151,10 +165,9 @@ def rebuilt(node: Node, arrays: dict[str, np.ndarray]) -> Node | None:
             return None
     bias = "bias" in arrays
     layer: Any = node.layer
-    field = "inner_product_param" if isinstance(layer, InnerProduct) else "convolution_param"
     definition = changed(node)
     if definition is not None and not layer.bias and bias:
-        getattr(definition, field).bias_term = True
+        getattr(definition, layer.param[0]).bias_term = True
     return dataclasses.replace(node, layer=dataclasses.replace(layer, bias=bias), definition=definition)
 
 

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 
 from nktc.ir import DType, Graph, Node, Phase, Value, infer, rewrite
-from nktc.layers import DummyData, Filter, Parameter
+from nktc.layers import DummyData, Parameter
 from nktc.passes.definitions import free
 from nktc.passes.deterministic import deterministic
 from nktc.schema import LayerParameter
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """y = a layer of Parameters and of DummyData that is constant => y = Parameter, in a TEST graph, with all weights
-    known."""
+    """y = a layer of Parameters and of DummyData that is constant, or one that hangs on shapes alone => y = Parameter,
+    in a TEST graph, with all weights known."""
     if graph.phase is not Phase.TEST:
         return graph
     known: dict[str, np.ndarray] = {}
@@ -45,8 +45,8 @@ def _constant(graph: Graph, node: Node, known: dict[str, np.ndarray]) -> bool:
         and bool(node.outputs)
         and not any(node.loss_weights)
         and deterministic(layer)
-        and not isinstance(layer, Filter)  # how many items there are only a batch tells
-        and all(value.name in known for value in node.inputs)
+        and layer.open_axis is None
+        and (layer.by_shape or all(value.name in known for value in node.inputs))
         and all(name in graph.arrays and name not in graph.grids for name in node.weights.values())
         and all(value.dtype is DType.F32 for value in (*node.inputs, *node.outputs))
     )
@@ -55,7 +55,10 @@ def _constant(graph: Graph, node: Node, known: dict[str, np.ndarray]) -> bool:
 def _run(graph: Graph, node: Node, known: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The outputs of a node, f32."""
     own = infer.weights(node.layer, [value.shape for value in node.inputs])
-    given = [torch.from_numpy(known[value.name].copy()) for value in node.inputs]
+    given = [
+        torch.from_numpy(known[value.name].copy()) if value.name in known else torch.zeros(()).expand(value.shape)
+        for value in node.inputs
+    ]
     weights = {
         local: torch.from_numpy(graph.arrays[name].astype(np.float32).reshape(own[local].shape))
         for local, name in node.weights.items()

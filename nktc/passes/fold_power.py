@@ -7,17 +7,17 @@ import math
 import numpy as np
 
 from nktc.ir import Graph, Layer, Node, Phase, Shape, rewrite
-from nktc.layers import BatchNorm, Bias, Power, Scale
+from nktc.layers import BN, BatchNorm, Bias, Power, Scale
 from nktc.passes.affine import MATRIX, Affine, affine, fold_before, fold_behind
 from nktc.passes.definitions import joined
 from nktc.schema import LayerParameter
 
-KINDS = (BatchNorm, Bias, Power, Scale)
+KINDS = (BatchNorm, BN, Bias, Power, Scale)
 
 
 def fold_power(graph: Graph) -> Graph:
-    """y = Power(Convolution(x)), Convolution(Power(x)) => Convolution(x); y = a Power, Scale, Bias or BatchNorm of
-    another => one Scale(x), or one Power(x) of two; in a TEST graph, with all weights known."""
+    """y = Power(Convolution(x)), Convolution(Power(x)) => Convolution(x); y = a Power, Scale, Bias, BN or BatchNorm
+    of another => one Scale(x), or one Power(x) of two; in a TEST graph, with all weights known."""
     if graph.phase is not Phase.TEST:
         return graph
     for name in [node.name for node in graph if isinstance(node.layer, MATRIX)]:

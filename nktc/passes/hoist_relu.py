@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from nktc.ir import Graph, Node, Phase, rewrite
-from nktc.layers import Convolution, Deconvolution, Eltwise, Pooling, ReLU
+from nktc.layers import Convolution, Deconvolution, Eltwise, Pooling, ReLU, ReLU6
 from nktc.passes.definitions import changed, free
 
 
@@ -13,7 +13,7 @@ def hoist_relu(graph: Graph) -> Graph:
     """ReLU(MAX Pooling(Convolution(x))) => MAX Pooling(ReLU(Convolution(x))), in a TEST graph.
 
     The largest value is the same before and after a ReLU, and runtimes run a ReLU with the Convolution before it. A
-    Deconvolution or a sum may be in the Convolution's place.
+    Deconvolution or a sum may be in the Convolution's place, a ReLU6 in the ReLU's.
     """
     if graph.phase is not Phase.TEST:
         return graph
@@ -26,7 +26,7 @@ def hoist_relu(graph: Graph) -> Graph:
 
 def _behind(graph: Graph, relu: Node) -> Node | None:
     """The pooling that a ReLU is to change places with."""
-    if not isinstance(relu.layer, ReLU) or relu.layer.negative_slope < 0 or any(relu.loss_weights):
+    if not isinstance(relu.layer, ReLU | ReLU6) or relu.layer.negative_slope < 0 or any(relu.loss_weights):
         return None
     pool = graph.producers[relu.inputs[0].name]
     if not isinstance(pool.layer, Pooling) or pool.layer.method != "MAX" or pool.layer.where:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nktc.ir import Graph, Node, Phase, Value, rewrite
-from nktc.layers import Convolution, Deconvolution, ReLU, Slice
+from nktc.layers import Convolution, Deconvolution, DepthwiseConvolution, ReLU, Slice
 from nktc.passes.affine import known
 from nktc.passes.definitions import changed, free, joined
 from nktc.passes.eliminate_concat import cut
@@ -32,7 +32,9 @@ def merge_sibling_convolutions(graph: Graph) -> Graph:
 def _key(graph: Graph, node: Node) -> Any:
     """What siblings have in common; None for what is no convolution that can have one."""
     layer = node.layer
-    if not isinstance(layer, Convolution) or len(node.inputs) != 1 or layer.group != 1 or known(graph, node) is None:
+    if not isinstance(layer, Convolution) or type(layer) not in (Convolution, DepthwiseConvolution):
+        return None  # a fork's type that is told apart by more than its settings
+    if len(node.inputs) != 1 or layer.group != 1 or known(graph, node) is None:
         return None
     x = node.inputs[0]
     if layer.axis % len(x.shape) != 1:

@@ -17,18 +17,24 @@ from nktc.layers import (
     Dropout,
     Eltwise,
     Flatten,
+    Flip,
     GlobalPooling,
     InnerProduct,
     Pooling,
     Quantize,
     ReLU,
+    ReLU6,
+    Reorg,
     Reshape,
+    Reverse,
+    ShuffleChannel,
     Slice,
     Split,
+    Transpose,
 )
 from nktc.schema import LayerParameter, QuantizeParameter
 
-SAME = (Concat, Crop, Dropout, Flatten, Reshape, Slice, Split)
+SAME = (Concat, Crop, Dropout, Flatten, Flip, Reorg, Reshape, Reverse, ShuffleChannel, Slice, Split, Transpose)
 """Types whose outputs are numbers of their inputs: both are rounded to the same steps. A MAX Pooling too."""
 
 Range = tuple[float, float]
@@ -130,7 +136,7 @@ def _flat(graph: Graph, ranges: Mapping[str, Range], chosen: Collection[str]) ->
 def _before(graph: Graph, value: Value) -> Node:
     """The node that makes a value, or the one before where that is a ReLU which runs with it."""
     node = graph.producers[value.name]
-    if isinstance(node.layer, ReLU | Clip) and node.inputs:
+    if isinstance(node.layer, ReLU | ReLU6 | Clip) and node.inputs:
         maker = graph.producers[node.inputs[0].name]
         if _after(graph, maker) is node:
             return maker
@@ -143,7 +149,7 @@ def _after(graph: Graph, node: Node) -> Node:
         return node
     reader = graph.only_reader(node.outputs[0].name)
     match reader.layer if reader else None:
-        case ReLU(negative_slope=0) | Clip(min=0):
+        case ReLU(negative_slope=0) | ReLU6(negative_slope=0) | Clip(min=0):
             assert reader
             return reader
     return node

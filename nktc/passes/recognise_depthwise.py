@@ -21,7 +21,7 @@ def recognise_depthwise(graph: Graph) -> Graph:
         return graph
     for name in [node.name for node in graph]:
         node = next((node for node in graph if node.name == name), None)
-        if node is not None and isinstance(node.layer, Convolution | Deconvolution):
+        if node is not None and isinstance(node.layer, Convolution | Deconvolution) and _may_group(node.layer):
             graph = _in_groups(graph, node) or graph
         elif node is not None and isinstance(node.layer, Slice):
             graph = _one_for_all(graph, node) or graph
@@ -72,7 +72,11 @@ def _one_for_all(graph: Graph, node: Node) -> Graph | None:
         return None
     assert isinstance(node.layer, Slice)
     layer, axis = first.layer, node.layer.axis % len(node.inputs[0].shape)
-    if not isinstance(layer, Convolution | Deconvolution) or layer.axis % len(first.inputs[0].shape) != axis:
+    if (
+        not isinstance(layer, Convolution | Deconvolution)
+        or not _may_group(layer)
+        or layer.axis % len(first.inputs[0].shape) != axis
+    ):
         return None
     held = [known(graph, one) for one in convolutions]
     if any(
@@ -95,6 +99,11 @@ def _one_for_all(graph: Graph, node: Node) -> Graph | None:
     made = above(one, behind) if behind else [one]
     gone = {each.name for each in (node, *convolutions, *behind, concat)}
     return rewrite.exchange(graph, gone, made, {one.name: arrays}, at=concat.name)
+
+
+def _may_group(layer: Convolution | Deconvolution) -> bool:
+    """Whether a layer is of a type that has groups: C3D's have none."""
+    return "convolution_param" in layer.param
 
 
 def _settings(node: Node) -> object:

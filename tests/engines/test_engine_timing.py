@@ -27,7 +27,9 @@ def test_all_have_their_turns_and_a_first_run_that_does_not_count():
     ran: list[str] = []
     found = race({"a": lambda: ran.append("a"), "b": lambda: ran.append("b")}, {"a": 1, "b": 2}, 0)
     assert {name: times.batch for name, times in found.items()} == {"a": 1, "b": 2}
-    turns = [one for one, before in zip(ran, ["", *ran], strict=False) if one != before]
-    assert turns == ["a", "b"] * 4
+    assert ran[:2] == ["a", "b"]
+    # Whose turn is first is drawn; within one it runs again and again, twice at least.
+    assert sum(one != before for one, before in zip(ran, ["", *ran], strict=False)) in range(4, 9)
+    assert min(map(ran.count, "ab")) >= 1 + 3 * 2
     for name, times in found.items():
         assert len(times.seconds) == ran.count(name) - 4

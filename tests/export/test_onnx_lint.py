@@ -100,6 +100,8 @@ SEEN = [
         "Resize",
         {"shapes": [(1, 2, 3, 3, 3)], "constants": {2: np.float32([1, 1, 2, 2, 2])}, "mode": "linear"},
     ),
+    ("opencv", "NonMaxSuppression", {"shapes": [(1, 4, 4), (1, 1, 4)],
+                                     "constants": {2: I64([4]), 3: np.float32([0.5]), 4: np.float32([-1])}}),
     ("openvino", "Det", {"shapes": [(2, 3, 3)]}),
     ("openvino", "Resize", {"constants": {3: I64([1, 2, 3, 3])},
                             "coordinate_transformation_mode": "half_pixel_symmetric", "mode": "linear"}),

@@ -9,6 +9,7 @@ from nktc.engines import Facts
 from nktc.errors import NktcError
 from nktc.inference.batches import Item, chunks, run
 from nktc.inference.intake import Job, Rows
+from nktc.ir import Value
 
 
 class Doubling:
@@ -81,3 +82,26 @@ def test_jobs_are_done_in_their_order_so_many_at_a_time():
     assert [one.error for one in items if one.error] == ["two is bad"]
     assert items[2].error
     assert items[6].rows["x"] == 6
+
+
+class Detecting(Doubling):
+    """A session that finds as many boxes in an image as its first number says."""
+
+    outputs = (Value("y", (1, 1, 0, 7)),)
+
+    def run(self, feeds):
+        rows = [[image, 1, k, 0, 0, 1, 1] for image, x in enumerate(feeds["x"]) for k in range(int(x.flat[0]))]
+        return {"y": np.array(rows, np.float32).reshape(1, 1, -1, 7)}
+
+
+@pytest.mark.parametrize(("batch", "most"), [(0, 3), (2, 2), (1, 1)])
+def test_every_image_has_the_boxes_that_were_found_in_it(batch, most):
+    found = list(run(Detecting(), [item(i, 2) for i in (2, 0, 1, 3)], batch, most))
+    assert [outputs["y"].shape for _, outputs in found] == [(1, n, 7) for n in (2, 0, 1, 3)]
+    assert [outputs["y"][0, :, 2].tolist() for _, outputs in found] == [[0, 1], [], [0], [0, 1, 2]]
+
+
+def test_crops_in_which_not_as_many_boxes_are_found_have_no_mean():
+    crops = Item("picture", {"x": np.arange(1, 4, dtype=np.float32).reshape(3, 1)})
+    with pytest.raises(NktcError, match="the output y is of another size for each of 3 crops"):
+        list(run(Detecting(), [crops], 0, 32))

@@ -13,7 +13,7 @@ from nktc.ir import Graph, Phase, Shape
 class Example:
     """`settings` stand inside the layer; `inputs` are the shapes of its bottoms, whose values begin at `least`;
     `classes`: the bottom in place `label` holds labels, numbers below that, and no gradient is for it nor for those
-    after it; `follows`: it takes any batch."""
+    after it; `follows`: it takes any batch; `slope`: its gradient is the slope, and not another that Caffe has."""
 
     type: str
     settings: str
@@ -24,6 +24,7 @@ class Example:
     follows: bool = True
     label: int = -1
     least: float = -2.0
+    slope: bool = True
 
     def text(self) -> str:
         """The net in prototxt: inputs x0, x1, .. and the layer "it" with tops y0, y1, .."""
@@ -46,9 +47,185 @@ class Example:
 
 
 IMAGE = (2, 4, 6, 5)
+ONE_FOUND = ((1, 12), (1, 9), (1, 2, 12))
+POOLED = "roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 2.5 }"
+PS_POOLED = "psroi_pooling_param { output_dim: 2 group_size: 2 spatial_scale: 2.5 }"
 FOLDER = tempfile.TemporaryDirectory()  # for types that write; it goes with the process
 
 EXAMPLES = [
+    Example("DetectionBoxes", "detection_output_param { num_classes: 3 }", ONE_FOUND, tops=2, follows=False),
+    Example(
+        "DetectionOutput",
+        "detection_output_param { num_classes: 3 keep_top_k: 1 confidence_threshold: 0 }",
+        ONE_FOUND,
+        follows=False,
+    ),
+    Example(
+        "DetectionOutput",
+        "detection_output_param { num_classes: 3 keep_top_k: 1 share_location: false background_label_id: -1"
+        " code_type: CORNER_SIZE variance_encoded_in_target: true nms_param { top_k: 2 } confidence_threshold: 0 }",
+        ((1, 36), (1, 9), (1, 2, 12)),
+        follows=False,
+    ),
+    Example(
+        "DetectionOutput",
+        "detection_output_param { num_classes: 3 keep_top_k: 1 code_type: CENTER_SIZE confidence_threshold: 0 }",
+        (*ONE_FOUND, (1, 6), (1, 12)),
+        follows=False,
+    ),
+    Example("L1Loss", "", ((3, 4), (3, 2, 2))),
+    Example("Normalize", "", (IMAGE,)),
+    Example("Normalize", "norm_param { across_spatial: false eps: 0.1 }", (IMAGE,)),
+    Example("Normalize", "norm_param { channel_shared: false }", ((2, 3),), slope=False),
+    Example("Normalize", "norm_param { across_spatial: false channel_shared: false }", (IMAGE,), slope=False),
+    Example("Normalize", 'normalize_param { normalize_type: "L1" bp_norm: true }', (IMAGE,), tops=2),
+    Example("Normalize", 'normalize_param { normalize_type: "L2" }', ((2, 3),)),
+    Example("PSROIPooling", PS_POOLED, ((2, 8, 6, 5), (3, 5)), classes=2, label=1, follows=False),
+    Example("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", (IMAGE,)),
+    Example("Permute", "permute_param { order: 1 }", ((2, 3, 4),), follows=False),
+    Example("PriorBox", "prior_box_param { min_size: 9 }", (IMAGE, (2, 3, 40, 30)), follows=False),
+    Example(
+        "PriorBox",
+        "prior_box_param { min_size: 9 min_size: 4 max_size: 20 max_size: 9 aspect_ratio: 2 clip: true variance: 0.1"
+        " variance: 0.1 variance: 0.2 variance: 0.2 img_size: 40 step: 8 offset: 0.3 denser_prior_boxes: true }",
+        ((1, 2, 3, 5), (1, 3, 40, 30)),
+        follows=False,
+    ),
+    Example(
+        "Proposal",
+        "proposal_param { ratio: 1 scale: 1 base_size: 2 feat_stride: 1 min_size: 1 post_nms_topn: 1 }",
+        ((1, 2, 3, 4), (1, 4, 3, 4), (1, 4)),
+        follows=False,
+        least=0.5,
+    ),
+    Example(
+        "Proposal",
+        "proposal_param { ratio: 1 ratio: 0.5 scale: 2 pre_nms_topn: 5 post_nms_topn: 1 }",
+        ((2, 4, 3, 4), (2, 8, 3, 4), (1, 3)),
+        tops=2,
+        follows=False,
+        least=0.5,
+    ),
+    Example("ROIPooling", POOLED, ((2, 4, 6, 5), (3, 5)), classes=2, label=1, follows=False),
+    Example("SmoothL1Loss", "", ((3, 4), (3, 2, 2))),
+    Example("SmoothL1Loss", "smooth_l1_loss_param { sigma: 3 }", ((3, 4),) * 4, classes=3, label=2),
+    Example("SmoothL1Loss", "smoothl1_param { turn_point: 0.5 } loss_param { normalization: NONE }", ((3, 4), (3, 4))),
+    Example("SmoothL1Loss", "", ((3, 4),) * 3, slope=False),
+    Example("Axpy", "", ((2, 4), IMAGE, IMAGE)),
+    Example("Axpy", "", ((2, 3, 1, 1), (2, 3, 4, 5), (2, 3, 4, 5))),
+    Example("BN", "bn_param { bn_mode: INFERENCE }", (IMAGE,)),
+    Example("BN", "bn_param { scale_filler { value: 1 } }", (IMAGE,)),
+    Example("BN", "bn_param { bn_mode: LEARN }", (IMAGE,), tops=3, phase=Phase.TRAIN, follows=False),
+    Example("BN", "bn_param { momentum: 0.9 eps: 0.1 }", (IMAGE,)),
+    Example("BN", "bn_param { momentum: 0.9 eps: 0.1 }", (IMAGE,), phase=Phase.TRAIN),
+    Example("BN", "bn_param { frozen: true }", ((3, 4),), phase=Phase.TRAIN),
+    Example("BatchNorm", "batch_norm_param { scale_bias: true }", (IMAGE,)),
+    Example("BatchNorm", "batch_norm_param { scale_bias: true }", (IMAGE,), phase=Phase.TRAIN),
+    Example("BatchNorm", "batch_norm_param { use_weight_bias: true bias_term: false relu: true }", (IMAGE,)),
+    Example("BatchNorm", "batch_norm_param { use_global_stats: false use_weight_bias: true }", ((6, 3),)),
+    Example("BroadcastMul", "", (IMAGE, (2, 4, 1, 1))),
+    Example("BroadcastMul", "", ((2, 4), (2, 4, 5))),
+    Example("CReLU", "", (IMAGE,)),
+    Example("CReLU", "crelu_param { concat_axis: -1 negative_slope: 0.2 }", ((2, 3, 4),)),
+    Example("CTCLoss", "", ((6, 2, 4), (6, 2), (6, 2)), classes=3, label=1, follows=False),
+    Example(
+        "CTCLoss",
+        "ctc_loss_param { output_delay: 1 blank_index: 0 preprocess_collapse_repeated: true"
+        " ctc_merge_repeated: false }",
+        ((6, 3, 4, 1), (6, 3), (6, 3)),
+        classes=3,
+        label=1,
+        follows=False,
+    ),
+    Example("CenterLoss", "center_loss_param { num_output: 3 }", ((4, 5), (4,)), classes=3),
+    Example(
+        "CenterLoss",
+        'center_loss_param { num_output: 3 distance_type: "L1" center_filler { type: "gaussian" std: 1 } }',
+        ((4, 2, 1, 3), (4, 1)),
+        classes=3,
+    ),
+    Example("ContinuationIndicator", "continuation_indicator_param { time_step: 4 }", ((2, 3),), follows=False),
+    Example("ContinuationIndicator", "continuation_indicator_param { time_step: 3 batch_size: 2 }", ()),
+    Example(
+        "Convolution3D",
+        "convolution3d_param { num_output: 2 kernel_size: 3 kernel_depth: 2 pad: 1 temporal_stride: 2 }",
+        ((1, 2, 4, 5, 4),),
+    ),
+    Example(
+        "Convolution3D",
+        "convolution_param { num_output: 2 kernel_size: 2 kernel_depth: 3 stride: 2 temporal_pad: 1 bias_term: false }",
+        ((2, 2, 3, 4, 4),),
+    ),
+    Example("ConvolutionDepthwise", "convolution_param { num_output: 4 kernel_size: 3 stride: 2 }", (IMAGE,)),
+    Example("ConvolutionDepthwise", "convolution_param { num_output: 4 kernel_size: 3 pad: 1 group: 4 }", (IMAGE,)),
+    Example(
+        "CtcLoss",
+        "ctc_loss_param { alphabet_size: 4 time_step: 5 blank_label: 1 }",
+        ((6, 3, 4), (3, 2)),
+        classes=4,
+        follows=False,
+    ),
+    Example(
+        "Deconvolution3D",
+        "convolution3d_param { num_output: 2 kernel_size: 4 kernel_depth: 2 pad: 1 stride: 2 temporal_stride: 2 }",
+        ((1, 3, 2, 3, 2),),
+    ),
+    Example("DepthwiseConvolution", "convolution_param { num_output: 4 kernel_size: 3 pad: 1 group: 4 }", (IMAGE,)),
+    Example("Flip", "", (IMAGE,)),
+    Example("Flip", "flip_param { flip_width: false flip_height: true }", (IMAGE,)),
+    Example("Flip", "flip_param { flip_height: true }", (IMAGE,)),
+    Example("Interp", "interp_param { height: 9 width: 3 }", (IMAGE,)),
+    Example("Interp", "interp_param { zoom_factor: 3 pad_beg: -1 }", (IMAGE,)),
+    Example("Interp", "interp_param { shrink_factor: 2 zoom_factor: 3 pad_end: -1 }", (IMAGE,)),
+    Example("Interp", "interp_param { use_blob_size: true }", (IMAGE, (2, 1, 4, 11))),
+    Example("Interp", "interp_param { height: 11 width: 4 mode: NEAREST }", (IMAGE,)),
+    Example("LabelsequenceAccuracy", "labelsequence_accuracy_param { blank_label: 1 }", ((3, 4, 3), (3, 4)), classes=3),
+    Example("Lstm", "lstm_param { num_output: 3 }", ((3, 2, 4),), follows=False),
+    Example("Lstm", "lstm_param { num_output: 2 }", ((3, 2, 2, 2), (3, 2)), classes=2, follows=False),
+    Example("Padding", "padding_param { pad_beg: 1 pad_end: 2 }", (IMAGE,)),
+    Example("Padding", "padding_param { pad_beg: -2 }", (IMAGE,)),
+    Example("Pooling", "pooling_param { kernel_size: 3 stride: 2 ceil_mode: false }", (IMAGE,)),
+    Example("Pooling", "pooling_param { kernel_size: 3 stride: 2 torch_pooling: true pool: AVE }", (IMAGE,)),
+    Example("Pooling3D", "pooling3d_param { kernel_size: 2 kernel_depth: 1 stride: 2 }", ((1, 2, 3, 5, 4),)),
+    Example(
+        "Pooling3D",
+        "pooling_param { pool: AVE kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 2 }",
+        ((2, 2, 4, 5, 4),),
+    ),
+    Example("ReLU6", "", (IMAGE,)),
+    Example("ReLU6", "relu6_param { negative_slope: 0.3 }", ((2, 3),)),
+    Example("Reorg", "reorg_param { stride: 2 }", ((2, 4, 6, 4),)),
+    Example("Reorg", "reorg_param { stride: 2 reverse: true }", (IMAGE,)),
+    Example("Reverse", "", ((4, 3),)),
+    Example("Reverse", "reverse_param { axis: -2 }", (IMAGE,)),
+    Example("SELU", "", (IMAGE,)),
+    Example("SeLU", "", (IMAGE,)),
+    Example("SeLu", "", (IMAGE,)),
+    Example("SeLu", "selu_param { lambda: 0.8 alpha: 1.5 }", ((2, 3),)),
+    Example("SeLuDropout", "", (IMAGE,)),
+    Example(
+        "SegAccuracy", "seg_accuracy_param { ignore_label: 0 }", ((2, 4, 3, 3), (2, 1, 3, 3)), classes=4, follows=False
+    ),
+    Example(
+        "SegAccuracy", "seg_accuracy_param { reset: false }", ((2, 4, 3, 3), (2, 1, 3, 3)), classes=4, follows=False
+    ),
+    Example("ShuffleChannel", "shuffle_channel_param { group: 2 }", (IMAGE,)),
+    Example("ShuffleChannel", "shuffle_channel_param { group: 3 }", ((2, 6),)),
+    Example("SpatialDropout", "", (IMAGE,)),
+    Example("Transpose", "transpose_param { dim: 0 dim: 3 dim: 1 dim: 2 }", (IMAGE,)),
+    Example("Transpose", "transpose_param { dim: 2 dim: 0 dim: 1 }", ((2, 3, 4),), follows=False),
+    Example("UnPooling", "unpooling_param { unpool: FIXED out_kernel_size: 3 out_stride: 2 }", (IMAGE,)),
+    Example("UnPooling", "unpooling_param { unpool: DIV out_kernel_size: 3 out_stride: 2 out_pad: 1 }", (IMAGE,)),
+    Example("UnPooling", "unpooling_param { unpool: REP }", (IMAGE, (2, 1, 12, 9))),
+    Example("Unpooling", "unpooling_param { kernel_size: 2 stride: 2 unpool_h: 12 unpool_w: 10 }", (IMAGE,)),
+    Example(
+        "Unpooling",
+        "unpooling_param { unpool: AVE kernel_size: 3 stride: 2 unpool_h: 12 unpool_w: 11 }",
+        (IMAGE,),
+    ),
+    Example("Unpooling", "unpooling_param { unpool: TILE kernel_size: 2 stride: 1 unpool_size: 6 }", (IMAGE,)),
+    Example("Upsample", "upsample_param { scale: 2 }", (IMAGE,)),
+    Example("Upsample", "upsample_param { scale_h: 1 scale_w: 3 }", ((2, 3, 4),)),
     Example("AbsVal", "", (IMAGE,)),
     Example("AbsVal", "", ((7, 3),)),
     Example("Accuracy", "", ((6, 5), (6,)), classes=5),
@@ -66,6 +243,7 @@ EXAMPLES = [
     Example("BatchNorm", "", (IMAGE,)),
     Example("BatchNorm", "", (IMAGE,), phase=Phase.TRAIN),
     Example("BatchNorm", "batch_norm_param { use_global_stats: false eps: 0.1 }", ((6, 3),)),
+    Example("BatchNorm", "batch_norm_param { use_global_stats: false }", (IMAGE,)),
     Example("BatchNorm", "batch_norm_param { use_global_stats: true }", ((4, 3, 2, 2, 2),), phase=Phase.TRAIN),
     Example("BatchNorm", "", ((1, 3, 1, 1),), phase=Phase.TRAIN, follows=False),
     Example("BatchReindex", "", ((4, 3, 2), (4,)), classes=4),

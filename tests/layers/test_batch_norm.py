@@ -104,3 +104,54 @@ def test_a_learning_rate_for_its_state_is_refused(refusal: Callable[..., tuple[s
 
 def test_one_axis_is_refused(refusal: Callable[..., tuple[str, str]]) -> None:
     assert refusal("BatchNorm", "", (3,))[0] == "takes 2 axes or more (batch, channels, ...), not 1"
+
+
+NVIDIA = "batch_norm_param { scale_bias: true moving_average_fraction: 0.8 use_global_stats: false }"
+
+
+def test_nvidias_learns_a_factor_and_a_bias_and_stores_a_mean_of_the_batches(layer: Callable[..., BatchNorm]) -> None:
+    shape = (4, 3, 2, 5)
+    it = layer("BatchNorm", NVIDIA, shape, phase=Phase.TRAIN)
+    assert list(it.weights(shape)) == ["mean", "variance", "count", "weight", "bias"]
+    assert [weight.learns for weight in it.weights(shape).values()] == [False] * 3 + [True] * 2
+    x, y = torch.randn(shape), torch.randn(shape)
+    held = {name: torch.zeros(3) for name in ("mean", "variance")} | {"count": torch.zeros(1)}
+    learned = {"weight": torch.rand(3), "bias": torch.rand(3)}
+    plain = BatchNorm(stored=False).forward(x, **state(3))
+    made = it.forward(x, **held, **learned)
+    torch.testing.assert_close(made, plain * learned["weight"].view(3, 1, 1) + learned["bias"].view(3, 1, 1))
+    it.forward(y, **held, **learned)
+    for name, found in (("mean", torch.mean), ("variance", torch.var)):
+        first, second = (found(one, (0, 2, 3)) for one in (x, y))
+        torch.testing.assert_close(held[name], 0.8 * first + 0.2 * second)
+    assert held["count"] == 1
+    tested = layer("BatchNorm", NVIDIA, shape)
+    assert tested.stored  # whatever use_global_stats says, as there
+    mean, deviation = held["mean"].view(3, 1, 1), (held["variance"] + 1e-5).sqrt().view(3, 1, 1)
+    expected = (x - mean) / deviation * learned["weight"].view(3, 1, 1) + learned["bias"].view(3, 1, 1)
+    torch.testing.assert_close(tested.forward(x, **held, **learned), expected)
+
+
+def test_intels_may_leave_the_bias_and_bend(layer: Callable[..., BatchNorm]) -> None:
+    x = torch.randn(4, 3, 2, 2)
+    it = layer("BatchNorm", "batch_norm_param { use_weight_bias: true bias_term: false relu: true }", (4, 3, 2, 2))
+    assert list(it.weights((4, 3, 2, 2))) == ["mean", "variance", "count", "weight"]
+    held, weight = state(3, 2.0), torch.rand(3)
+    expected = (BatchNorm().forward(x, **held) * weight.view(3, 1, 1)).clamp(min=0)
+    torch.testing.assert_close(it.forward(x, **held, weight=weight), expected)
+    filled = layer("BatchNorm", 'batch_norm_param { filler { type: "constant" value: 2 } }', (4, 3))
+    assert [one.filler.value for one in filled.weights((4, 3)).values()] == [0, 0, 0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("disable_mean: true", "takes no disable_mean"),
+        ("update_global_stats: true", "takes no update_global_stats"),
+        ("use_global_stats: false stats_batch_size: 2", "its stats_batch_size 2 is not its batch 4"),
+    ],
+)
+def test_what_one_fork_alone_has_is_refused(
+    refusal: Callable[..., tuple[str, str]], settings: str, message: str
+) -> None:
+    assert refusal("BatchNorm", f"batch_norm_param {{ {settings} }}", (4, 3))[0] == message

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nktc.layers import ContrastiveLoss, EuclideanLoss, HingeLoss
+from nktc.ir import Layer
+from nktc.layers import ContrastiveLoss, EuclideanLoss, HingeLoss, L1Loss
 
 
 def test_the_euclidean_loss_is_half_the_squared_distance_over_the_batch() -> None:
@@ -108,3 +109,66 @@ def test_inputs_that_do_not_match_are_refused(
     refusal: Callable[..., tuple[str, str]], kind: str, shapes: list[tuple[int, ...]], message: str
 ) -> None:
     assert refusal(kind, "", *shapes) == (message, f'bottom: "x{len(shapes) - 1}"')
+
+
+def test_the_l1_loss_is_the_sum_of_distances_over_the_batch() -> None:
+    a = torch.tensor([[1.0, -2], [3, 4], [5, 5]], requires_grad=True)
+    b = torch.tensor([[0.0, 1], [3, 4.5], [5, 8]])
+    loss = L1Loss().forward(a, b)
+    loss.backward()
+    assert loss.item() == pytest.approx((1 + 3 + 0 + 0.5 + 0 + 3) / 3)
+    torch.testing.assert_close(a.grad, torch.tensor([[1.0, -1], [0, -1], [0, -1]]) / 3)
+
+
+def smooth(x: float, turn: float, slope: float) -> tuple[float, float]:
+    """The cost of x and its slope: half of slope x^2 up to `turn`; linear beyond, from where that has come."""
+    if abs(x) < turn:
+        return slope * x * x / 2, slope * x
+    return abs(x) - turn + slope * turn * turn / 2, float(np.sign(x))
+
+
+@pytest.mark.parametrize(
+    ("settings", "turn", "slope"),
+    [
+        ("", 1, 1),
+        ("smooth_l1_loss_param { sigma: 2 }", 0.25, 4),
+        ("smoothl1_param { turn_point: 0.5 }", 0.5, 1),
+        ("loss_param { normalization: NONE }", 1, 1),
+    ],
+)
+@pytest.mark.parametrize("weights", [0, 1, 2])
+def test_the_smooth_l1_loss_is_square_then_linear(
+    layer: Callable[..., Layer], settings: str, turn: float, slope: float, weights: int
+) -> None:
+    own = layer("SmoothL1Loss", settings, *((3, 4),) * (2 + weights))
+    random = np.random.default_rng(0)
+    a, b, inside, outside = random.normal(size=(4, 3, 4))
+    a[0], b[0] = [1, 0, -1, 0.25], 0
+    factors = [inside, outside][:weights]
+    left, right = (torch.from_numpy(x).requires_grad_() for x in (a, b))
+    loss = own.forward(left, right, *map(torch.from_numpy, factors))
+    loss.backward()
+    each = [smooth(x, turn, slope) for x in ((a - b) * (inside if weights else 1)).flatten()]
+    costs, slopes = (np.reshape(column, (3, 4)) for column in zip(*each, strict=True))
+    if weights == 2:
+        costs, slopes = costs * outside, slopes * outside * inside  # with one weight SSD's gradient lacks it
+    count = 1 if "NONE" in settings else 3
+    np.testing.assert_allclose(loss.item(), costs.sum() / count)
+    assert left.grad is not None
+    assert right.grad is not None
+    np.testing.assert_allclose(left.grad, slopes / count)
+    np.testing.assert_allclose(right.grad, -slopes / count)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("L1Loss", "l1_loss_param { plateau: 1 }", "plateau, of FlowNet2's L1Loss, is not supported"),
+        ("SmoothL1Loss", "smooth_l1_loss_param { sigma: 0 }", "sigma is 0"),
+        ("SmoothL1Loss", "smoothl1_param { turn_point: -1 }", "turn_point is -1"),
+    ],
+)
+def test_settings_of_distances_that_are_none_are_refused(
+    refusal: Callable[..., tuple[str, str]], kind: str, settings: str, message: str
+) -> None:
+    assert refusal(kind, settings, (3, 4), (3, 4))[0] == message

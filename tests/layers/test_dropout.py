@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout and SpatialDropout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nktc.ir import Phase
-from nktc.layers import Dropout
+from nktc.layers import Dropout, SpatialDropout
 
 
 def test_training_drops_a_share_and_scales_the_rest(layer: Callable[..., Dropout]) -> None:
@@ -31,3 +31,14 @@ def test_testing_copies(layer: Callable[..., Dropout]) -> None:
 def test_a_ratio_that_leaves_nothing_is_refused(refusal: Callable[..., tuple[str, str]], ratio: str) -> None:
     message, at = refusal("Dropout", f"dropout_param {{ dropout_ratio: {ratio} }}", (3, 4))
     assert (message, at) == (f"dropout_ratio {ratio} is outside 0 to 1", f"dropout_ratio: {ratio}")
+
+
+def test_whole_channels_are_dropped_of_each_item(layer: Callable[..., SpatialDropout]) -> None:
+    torch.manual_seed(1)
+    x = torch.rand(50, 40, 3, 2) + 1
+    it = layer("SpatialDropout", "dropout_param { dropout_ratio: 0.25 }", (50, 40, 3, 2), phase=Phase.TRAIN)
+    factors = it.forward(x) / x
+    torch.testing.assert_close(factors, factors[..., :1, :1].expand_as(factors))
+    assert ((factors == 0) | (abs(factors - 1 / 0.75) < 1e-6)).all()
+    assert 0.2 < (factors[..., 0, 0] == 0).float().mean() < 0.3
+    assert layer("SpatialDropout", "", (5, 4)).forward(x) is x

@@ -379,3 +379,19 @@ def test_pytorchs_compiler_gives_values_and_gradients(
     torch.testing.assert_close(compiled, plain, equal_nan=True)
     found, expected = (torch.autograd.grad((y.nan_to_num(0) ** 2).sum(), x)[0] for y in (compiled, plain))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [("", 3), ("ceil_mode: true", 3), ("ceil_mode: false", 2), ("torch_pooling: true", 2), ("torch_pooling: false", 3)],
+)
+def test_forks_have_words_of_their_own_for_how_sizes_are_rounded(
+    layer: Callable[..., Pooling], settings: str, size: int
+) -> None:
+    it = layer("Pooling", f"pooling_param {{ kernel_size: 3 stride: 2 {settings} }}", (1, 1, 6, 6))
+    assert it.shape((1, 1, 6, 6)) == (1, 1, size, size)
+
+
+def test_two_words_that_disagree_are_refused(refusal: Callable[..., tuple[str, str]]) -> None:
+    settings = "pooling_param { kernel_size: 3 ceil_mode: true round_mode: FLOOR }"
+    assert refusal("Pooling", settings, (1, 1, 6, 6))[0] == "ceil_mode and round_mode disagree"

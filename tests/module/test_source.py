@@ -26,7 +26,8 @@ from nktc.ir import Graph, Layer, Phase, Shape
 from nktc.module import Net, Source
 
 ROOT = Path(__file__).parents[2]
-TESTED = [example for example in EXAMPLES if example.phase is Phase.TEST]
+BY_ITSELF = ("DetectionOutput", "Proposal", "ROIPooling")  # computed by operators of nktc's own
+TESTED = [example for example in EXAMPLES if example.phase is Phase.TEST and example.type not in BY_ITSELF]
 
 
 class NoNktc:
@@ -411,6 +412,16 @@ def test_steps_of_several_lines_become_a_function_with_the_authors_names() -> No
     )
     assert forward_of(source) == "a = lrn(x)\nb = lrn(a)\nreturn b"
     agree(loaded(source), net, fed(net))
+
+
+@pytest.mark.parametrize("name", BY_ITSELF)
+def test_a_layer_that_nktc_computes_by_itself_is_refused_in_its_place(name: str) -> None:
+    graph = next(example.graph() for example in EXAMPLES if example.type == name)
+    with pytest.raises(NktcError) as refusal:
+        module.source(graph)
+    told = f'{name} "it": what it computes is not written with operators of torch alone'
+    assert refusal.value.message == told
+    assert refusal.value.at is not None
 
 
 @pytest.mark.usefixtures("choosy")

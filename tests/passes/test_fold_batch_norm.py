@@ -52,6 +52,8 @@ def test_a_convolution_does_the_work_of_what_follows(weighted, golden, preserved
         ("Deconvolution", "num_output: 6 kernel_size: 3 stride: 2 pad: 1"),
         ("Deconvolution", "num_output: 6 kernel_size: 3 stride: 2 group: 2 bias_term: false"),
         ("Deconvolution", "num_output: 4 kernel_size: 4 stride: 2 group: 4"),
+        ("DepthwiseConvolution", "num_output: 4 kernel_size: 3 group: 4 bias_term: false"),
+        ("ConvolutionDepthwise", "num_output: 4 kernel_size: 3 pad: 1 bias_term: false"),
         ("InnerProduct", "num_output: 6"),
         ("InnerProduct", "num_output: 6 transpose: true bias_term: false"),
     ],
@@ -61,6 +63,36 @@ def test_every_layer_with_a_matrix_folds(kind, settings, weighted, preserved):
     folded = fold_batch_norm(graph)
     preserved(graph, folded)
     assert [node.name for node in folded] == ["x", "c", "relu"]
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        'type: "BN" bn_param { momentum: 0.9 eps: 0.1 }',
+        'type: "BN" bn_param { bn_mode: INFERENCE }',
+        'type: "BatchNorm" batch_norm_param { scale_bias: true }',
+        'type: "BatchNorm" batch_norm_param { use_weight_bias: true bias_term: false }',
+    ],
+)
+def test_the_forks_normalisations_fold_with_what_they_learn(norm, weighted, preserved):
+    convolution = layer("Convolution", "num_output: 6 kernel_size: 3 bias_term: false")
+    graph = weighted(X + convolution + f'layer {{ name: "n" bottom: "c" top: "y" {norm} }}')
+    folded = fold_batch_norm(graph)
+    preserved(graph, folded)
+    assert [node.name for node in folded] == ["x", "c"]
+
+
+def test_a_convolution_over_frames_says_where_its_bias_is(weighted, preserved):
+    graph = weighted("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 3 dim: 4 dim: 4 } } }
+        layer { name: "c" type: "Convolution3D" bottom: "x" top: "c"
+          convolution3d_param { num_output: 3 kernel_size: 2 kernel_depth: 2 bias_term: false } }
+        layer { name: "bn" type: "BatchNorm" bottom: "c" top: "y" }
+    """)
+    folded = fold_batch_norm(graph)
+    preserved(graph, folded)
+    assert folded.node("c").definition.convolution3d_param.bias_term
+    assert not folded.node("c").definition.HasField("convolution_param")
 
 
 def test_the_weights_are_those_of_a_closed_form(weighted):
@@ -155,6 +187,10 @@ def test_a_factor_alone_folds_into_a_padded_layer_behind_it(kind, weighted, pres
         + 'layer { name: "s" type: "Scale" bottom: "c" bottom: "x" top: "s" scale_param { axis: 0 } }',
         layer("Convolution", "num_output: 6 kernel_size: 3")
         + 'layer { name: "s" type: "BatchNorm" bottom: "c" top: "s" batch_norm_param { use_global_stats: false } }',
+        layer("Convolution", "num_output: 6 kernel_size: 3")
+        + 'layer { name: "s" type: "BN" bottom: "c" top: "s" bn_param { bn_mode: LEARN } }',
+        layer("Convolution", "num_output: 6 kernel_size: 3")
+        + 'layer { name: "s" type: "BatchNorm" bottom: "c" top: "s" batch_norm_param { relu: true } }',
         'layer { name: "c" type: "Convolution" bottom: "x" bottom: "x" top: "c" top: "d"'
         " convolution_param { num_output: 6 kernel_size: 3 } }"
         + 'layer { name: "s" type: "BatchNorm" bottom: "c" top: "s" }',
@@ -169,6 +205,8 @@ def test_a_factor_alone_folds_into_a_padded_layer_behind_it(kind, weighted, pres
         "read by another layer too",
         "a factor that is fed",
         "normalised by the batch",
+        "normalised by the batch in SegNet's way",
+        "a ReLU in it",
         "a Convolution of two bottoms",
     ],
 )

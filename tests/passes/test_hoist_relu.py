@@ -43,6 +43,13 @@ def test_a_leak_is_a_relu_too(weighted, preserved) -> None:
     preserved(graph, found)
 
 
+def test_a_relu6_is_a_relu_too(weighted, preserved) -> None:
+    graph = weighted(net(top="y").replace('type: "ReLU"', 'type: "ReLU6"').replace("relu_param", "relu6_param"))
+    found = hoist_relu(graph)
+    assert [node.name for node in found] == ["x", "conv", "relu", "pool"]
+    preserved(graph, found)
+
+
 @pytest.mark.parametrize(
     "text",
     [
