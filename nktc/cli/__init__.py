@@ -21,11 +21,13 @@ COMMANDS = {
     "optimize": "Make the fastest engine of a trained net on this machine, with proof.",
     "agree": "Compare models blob by blob, on any engines.",
     "plot": "Draw the loss, scores and learning rate of runs over their iterations.",
+    "convert": "Convert a trained model to another format, with proof.",
     "export": "Write a trained net for other runtimes.",
     "lint": "Say what a runtime is known to refuse in an ONNX file.",
     "check": "Parse and build nets and solvers, and say what is wrong.",
     "explain": "Explain the code of an error or warning.",
     "show": "List a net: one line a layer, with shapes.",
+    "weights": "List the weights of a file, and what a net takes from it.",
     "upgrade": "Rewrite a net or a solver of an older Caffe in today's syntax.",
     "cost": "Count a net's parameters, operations and memory, and the batch that fits.",
     "time": "Time a net, layer by layer, and its training step.",
@@ -35,15 +37,29 @@ COMMANDS = {
 }
 """Every command with the line that `nktc --help` has for it."""
 
+OLD_TOOLS = {
+    "upgrade_net_proto_text": "Now: nktc upgrade NET -o OUT.",
+    "upgrade_net_proto_binary": "Write an old .caffemodel in today's format.",
+    "upgrade_solver_proto_text": "Now: nktc upgrade SOLVER -o OUT.",
+    "compute_image_mean": "Now: nktc data mean DB OUT.",
+    "convert_imageset": "Now: nktc data convert FOLDER DB --list LIST.",
+    "extract_features": "Write blobs of a net over its own data; of pictures: nktc infer --blob.",
+    "classify": "Write a net's outputs for pictures; their classes: nktc infer.",
+    "detect": "Write a net's outputs for windows of pictures.",
+    "draw_net": "Now: nktc show NET -o IMAGE.",
+    "parse_log": "Write a log as tables; drawn: nktc plot.",
+}
+"""The tools that came with Caffe, by their names and with their command lines; and what does that today."""
+
 
 class Commands(click.Group):
     """The table of commands; importing one is left until it is called."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *OLD_TOOLS]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        if name not in COMMANDS and name not in OLD_TOOLS:
             return None
         command: click.Command = importlib.import_module(f"nktc.cli.{name.replace('-', '_')}").command
         return command
@@ -51,12 +67,15 @@ class Commands(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        with formatter.section("Caffe's old tools, with their old command lines"):
+            formatter.write_dl(list(OLD_TOOLS.items()))
 
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
-            hint = near(args[0], COMMANDS)
+        known = [*COMMANDS, *OLD_TOOLS]
+        if args and args[0] not in known:
+            hint = near(args[0], known)
             context.fail(f'no command "{args[0]}"{": " + hint if hint else ""}')
         return super().resolve_command(context, args)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from nktc import data, optimize, quantization
 from nktc.cli import options
@@ -29,17 +26,6 @@ def _settings(context: click.Context, option: click.Parameter, texts: tuple[str,
         except ValueError:
             found[name] = value
     return found
-
-
-@contextmanager
-def _telling() -> Iterator[Callable[[str], None]]:
-    """Gives a function that shows on a terminal what is being done."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda what: None
-        return
-    with console.status("optimizing") as status:
-        yield lambda what: status.update(what)
 
 
 @click.command()
@@ -122,6 +108,6 @@ def command(
     """
     wanted = optimize.Wanted(save_calibration=save_calibration, batch=batch or 0, threads=threads or 0, **more)
     places = data.Places.from_environment(roots)
-    with _telling() as hear:
+    with options.telling("optimizing") as hear:
         outcome = optimize.optimize(model, options.split(weights), output, wanted, places, hear)
     click.echo(json.dumps(outcome.plain(), indent=2) if as_json else outcome.text(report))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from nktc import layers
 from nktc.errors import NktcError
@@ -65,7 +68,9 @@ cache = click.option(
     callback=_bytes,
     help="How much data may stay in memory, as 2GB; 0 for none. Without it, a quarter of what is free.",
 )
-weights = click.option("--weights", metavar="W", help="A .caffemodel or .caffemodel.h5; several with commas between.")
+weights = click.option(
+    "--weights", metavar="W", help="A .caffemodel, .h5, .safetensors or .pt; several with commas between."
+)
 
 
 def _allow_python(context: click.Context, option: click.Parameter, given: bool) -> None:
@@ -83,6 +88,14 @@ allow_python = click.option(
 )
 
 
+def numbers(context: click.Context, option: click.Parameter, text: str) -> list[int]:
+    """The whole numbers of "256,256". Raises click.BadParameter."""
+    try:
+        return [int(word) for word in text.split(",")] if text else []
+    except ValueError:
+        raise click.BadParameter(f'"{text}" is no list of whole numbers with commas between') from None
+
+
 def existing(**more: Any) -> click.Path:
     """A path that is there."""
     return click.Path(path_type=Path, exists=True, **more)
@@ -94,3 +107,14 @@ def split(names: str | None) -> list[str]:
     if names is not None and not found:
         raise NktcError("--weights names no file")
     return found
+
+
+@contextmanager
+def telling(doing: str) -> Iterator[Callable[[str], None]]:
+    """Gives a function that shows on a terminal what is being done; `doing` is shown until it is called."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what: None
+        return
+    with console.status(doing) as status:
+        yield lambda what: status.update(what)

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from nktc import data, train
-from nktc.cli import options
+from nktc.cli import gflags, options
 
 
-@click.command()
+@click.command(cls=gflags.Tool)
 @click.option("--model", required=True, type=options.existing(dir_okay=False), help="The net to test with.")
 @click.option("--weights", required=True, metavar="W", help="A .caffemodel; several with commas between.")
 @click.option("--iterations", type=click.IntRange(min=1), help="Batches; the whole test set once when not given.")

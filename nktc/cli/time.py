@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from nktc import checking, data, reader, train
-from nktc.cli import options
+from nktc.cli import gflags, options
 from nktc.ir import Phase, Shape
 
 
-@click.command()
+@click.command(cls=gflags.Tool)
 @click.option("--model", type=options.existing(dir_okay=False), help="The net to time.")
 @click.option("--solver", type=options.existing(dir_okay=False), help="The solver whose training net and step to time.")
 @options.weights

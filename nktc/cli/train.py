@@ -10,12 +10,12 @@ import click
 from rich.console import Console
 
 from nktc import data, train
-from nktc.cli import options
+from nktc.cli import gflags, options
 
 PRECISIONS = ("FP32", "TF32", "BF16", "FP16")
 
 
-@click.command()
+@click.command(cls=gflags.Tool)
 @click.option("--solver", required=True, type=options.existing(dir_okay=False), help="The solver prototxt.")
 @options.weights
 @click.option(

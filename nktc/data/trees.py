@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from nktc.data.places import fingerprint, is_archive
@@ -28,20 +29,28 @@ class Tree:
     another order than its own. Names have forward slashes and are sorted."""
 
     def __init__(self, path: Path) -> None:
-        """Raises NktcError for an archive that is damaged, and for a folder that cannot be read."""
+        """Raises NktcError for an archive that is damaged."""
         self.path = path
         self.packed = is_archive(path)
-        self._contents: dict[str, bytes] = {}
-        folders: list[str] = []
-        if self.packed:
-            entries = list(_entries(path))
-            self._contents = {name: data for name, data in entries if data is not None}
-            folders = [name for name, data in entries if data is None]
-            self.names = sorted(self._contents)
-        else:
-            self.names, folders = _files_in(path)
+        entries = list(_entries(path)) if self.packed else []
+        self._contents = {name: data for name, data in entries if data is not None}
+        self._empty = [name for name, data in entries if data is None]
+
+    @cached_property
+    def _found(self) -> tuple[list[str], list[str]]:
+        """Files and folders. Those of a folder are looked for when they are asked for, for a list can name files in
+        "/". Raises NktcError for a folder that cannot be read."""
+        return (sorted(self._contents), self._empty) if self.packed else _files_in(self.path)
+
+    @property
+    def names(self) -> list[str]:
+        """The files."""
+        return self._found[0]
+
+    @cached_property
+    def _folders(self) -> set[str]:
         around = {name[:end] for name in self.names for end, letter in enumerate(name) if letter == "/"}
-        self._folders = {*folders, *around}
+        return {*self._found[1], *around}
 
     def read(self, name: str) -> bytes:
         """The bytes of one file."""

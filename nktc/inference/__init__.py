@@ -5,10 +5,12 @@
 
 `load` opens a model on an engine; a `Model` gives `Prediction`s for one thing, `Result`s for many, `blobs`, and raw
 outputs by `run`.
-`find` and `listed` name what is to be inferred, `FORMS` and `save` write what came out.
+`find` and `listed` name what is to be inferred, `FORMS` and `save` write what came out. `extract` writes blobs of a net
+over its own data.
 """
 
 from nktc.inference.crops import cut, ten_crops
+from nktc.inference.extract import extract
 from nktc.inference.features import save
 from nktc.inference.model import Model, load
 from nktc.inference.report import FORMS, plain
@@ -26,6 +28,7 @@ __all__ = [
     "Tally",
     "count",
     "cut",
+    "extract",
     "find",
     "form_of",
     "listed",

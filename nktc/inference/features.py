@@ -133,7 +133,7 @@ def _save_lmdb(path: Path, results: Iterator[Result], outputs: Sequence[str]) ->
                 continue
             names.append(result.path)
             for name, records in waiting.items():
-                records.append((b"%010d" % count, _datum(result.outputs[name])))
+                records.append((b"%010d" % count, packed(result.outputs[name])))
                 if len(records) == AT_ONCE:
                     writers[name].write(records)
                     records.clear()
@@ -155,7 +155,7 @@ def _databases(path: Path, outputs: Sequence[str]) -> Mapping[str, Path]:
     return found
 
 
-def _datum(array: np.ndarray) -> bytes:
+def packed(array: np.ndarray) -> bytes:
     """An array of any shape as floats, [c h w]; missing axes are 1, and the fourth and on are joined to the third."""
     shape = (*array.shape, 1, 1, 1)
     channels, height = shape[:2]

@@ -1,5 +1,9 @@
 """Caffe's Python interface, for scripts written for it: `import nktc.pycaffe as caffe`.
 
+`python -m nktc.pycaffe SCRIPT.py` runs a script that says `import caffe`; `imports.answer()` has the same effect on
+the process that calls it. `Net` and the solvers run layer by layer over blobs whose arrays are views, as Caffe's do;
+what goes wrong raises `CaffeError`, a RuntimeError.
+
 `NetSpec`, `layers` and `params` write nets in Python:
 
     from nktc.pycaffe import NetSpec, layers as L, params as P
@@ -11,7 +15,94 @@
     print(n.to_proto())
 """
 
+from nktc.pycaffe import coord_map, draw, imports, io, proto
+from nktc.pycaffe.blob import Blob
+from nktc.pycaffe.classifier import Classifier
+from nktc.pycaffe.detector import Detector
+from nktc.pycaffe.failure import CaffeError
+from nktc.pycaffe.glog import init_log, log
+from nktc.pycaffe.layer import Layer, layer_type_list
+from nktc.pycaffe.mode import VERSION as __version__
+from nktc.pycaffe.mode import (
+    multiprocess,
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_multiprocess,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
+from nktc.pycaffe.nccl import NCCL, has_nccl
+from nktc.pycaffe.net import Net
 from nktc.pycaffe.net_spec import Function, NetSpec, SpecError, Top, layers, params, to_proto
+from nktc.pycaffe.proto import caffe_pb2
+from nktc.pycaffe.solver import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    AdamWSolver,
+    LAMBSolver,
+    MuonSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    Solver,
+    get_solver,
+)
+from nktc.pycaffe.timer import Timer
 from nktc.schema import TEST, TRAIN
 
-__all__ = ["TEST", "TRAIN", "Function", "NetSpec", "SpecError", "Top", "layers", "params", "to_proto"]
+__all__ = [
+    "NCCL",
+    "TEST",
+    "TRAIN",
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
+    "AdamWSolver",
+    "Blob",
+    "CaffeError",
+    "Classifier",
+    "Detector",
+    "Function",
+    "LAMBSolver",
+    "Layer",
+    "MuonSolver",
+    "NesterovSolver",
+    "Net",
+    "NetSpec",
+    "RMSPropSolver",
+    "SGDSolver",
+    "Solver",
+    "SpecError",
+    "Timer",
+    "Top",
+    "__version__",
+    "caffe_pb2",
+    "coord_map",
+    "draw",
+    "get_solver",
+    "has_nccl",
+    "imports",
+    "init_log",
+    "io",
+    "layer_type_list",
+    "layers",
+    "log",
+    "multiprocess",
+    "params",
+    "proto",
+    "set_device",
+    "set_mode_cpu",
+    "set_mode_gpu",
+    "set_multiprocess",
+    "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
+    "solver_count",
+    "solver_rank",
+    "to_proto",
+]

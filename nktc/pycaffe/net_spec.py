@@ -25,6 +25,18 @@ class SpecError(NktcError, TypeError):
     """A layer called with what its type does not take."""
 
 
+class NotATop(SpecError):
+    """A bottom that is no top, in the words that scripts know from Caffe; help is a note to them."""
+
+    def __init__(self, type_name: str, index: int, given: object) -> None:
+        super().__init__(f"{type_name} input {index} is not a Top (type is {type(given)})")
+        if isinstance(given, tuple):
+            self.add_note("help: a layer with several tops returns a tuple: write *tops")
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class Top:
     """What a layer makes; to be given to other layers as a bottom."""
 
@@ -45,8 +57,7 @@ class Function:
         ntop, self.in_place = ({**ours, **settings}[name] for name in ours)
         for index, given in enumerate(inputs):
             if not isinstance(given, Top):
-                help = "a layer with several tops returns a tuple: write *tops" if isinstance(given, tuple) else ""
-                raise SpecError(f"{type_name}: bottom {index} is a {type(given).__name__}, not a top", help=help)
+                raise NotATop(type_name, index, given)
         if not isinstance(ntop, int) or ntop < 0:
             raise SpecError(f"{type_name}: ntop takes a whole number from 0, not {ntop!r}")
         if self.in_place and len(inputs) < ntop:

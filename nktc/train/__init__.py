@@ -2,8 +2,9 @@
 
 from nktc.train.evaluate import evaluate
 from nktc.train.events import Ended, Event, Hook, Said, Saved, Started, Stepped, Tested, Testing
-from nktc.train.feeding import Feeding, open_feeding
-from nktc.train.freezing import check
+from nktc.train.feeding import Feeding, open_feeding, skips
+from nktc.train.freezing import check, freeze
+from nktc.train.hooks import caffe_log
 from nktc.train.interrupts import EFFECTS, Effects
 from nktc.train.launch import Options, Outcome, launch
 from nktc.train.learning_curve import Size, learning_curve
@@ -34,14 +35,17 @@ __all__ = [
     "Tested",
     "Testing",
     "Timing",
+    "caffe_log",
     "check",
     "evaluate",
+    "freeze",
     "launch",
     "learning_curve",
     "open_feeding",
     "own_device",
     "read",
     "score",
+    "skips",
     "time_net",
     "timing_data",
     "timing_table",

@@ -66,6 +66,7 @@ PROMISED = {
         [],
     ),
     "test": ({"--model": "one, required", "--weights": "one, required", "--iterations": "one"}, []),
+    "convert": ({"-o": "one, required", "--verify": "flag"}, ["model", "[weights...]"]),
     "export": ({"--onnx": "one, required", "--run": "one", "--model": "one", "--weights": "one"}, []),
     "infer": (
         {"--model": "one, required", "--weights": "one", "--backend": "one", "--top": "one", "--json": "flag"},
@@ -88,7 +89,8 @@ PROMISED = {
     "doctor": ({"--json": "flag"}, []),
     "explain": ({}, ["[code]"]),
     "show": ({}, ["file"]),
-    "upgrade": ({"-o": "one", "--in-place": "flag", "--check": "flag"}, ["file"]),
+    "weights": ({"--model": "one"}, ["file"]),
+    "upgrade": ({"-o": "one", "--in-place": "flag", "--dialect": "one", "--check": "flag"}, ["file"]),
     "layers": ({}, ["[type_name]"]),
     "plot": ({}, ["runs..."]),
     "time": (
@@ -105,6 +107,10 @@ PROMISED = {
 }
 BUILT = {"--input-shape", "--level", "--stage", "--allow-python"}  # how a net is built that is only looked at
 BEYOND = {
+    "convert": {
+        *("--tolerance", "--records", "--seed", "--target", "--batch", "--optimise", "--caffe", "--dialect"),
+        *("--input-shape", "--json", "--data", "--allow-python"),
+    },
     "check": {*BUILT, "--json", "--strict"},
     "agree": {
         *("--data-from", "--test-data", "--records", "--seed", "--all", "--outputs-only", "--json"),
@@ -136,11 +142,13 @@ BEYOND = {
     "doctor": {"--bundle", "--run"},
     "export": {
         *("--data", "--allow-python", "--target", "--batch", "--precision", "--preprocessing-inside", "--optimise"),
+        "--nms",
     },
     "infer": {
         *("--device", "--data", "--allow-python", "--threads", "--batch", "--list", "--every", "--oversample"),
         *("--raw", "--blob", "--jsonl", "--csv", "--output"),
     },
+    "weights": {*BUILT, "--phase"},
     "show": {*BUILT, "--phase", "--prototxt", "--expand", "--dot", "--torch", "--weights", "--data", "--rankdir", "-o"},
     "plot": {"-o", "--metric", "--x", "--smooth"},
     "test": {"--level", "--stage", "--device", "--data", "--allow-python"},

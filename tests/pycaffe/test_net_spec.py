@@ -411,12 +411,7 @@ X = L.Input(shape=dict(dim=[1]))
             lambda: L.Pooling(X, pooling_param=3),
             "error: Pooling: pooling_param takes { ... }, not 3  [wrong-value]",
         ),
-        (lambda: L.ReLU("data"), "error: ReLU: bottom 0 is a str, not a top"),
-        (
-            lambda: L.Silence(L.Data(ntop=2), ntop=0),
-            "error: Silence: bottom 0 is a tuple, not a top\n"
-            "help: a layer with several tops returns a tuple: write *tops",
-        ),
+        (lambda: L.ReLU("data"), "ReLU input 0 is not a Top (type is <class 'str'>)"),
         (lambda: L.ReLU(X, ntop=-1), "error: ReLU: ntop takes a whole number from 0, not -1"),
         (lambda: L.ReLU(in_place=True), "error: ReLU: in_place has 1 tops and 0 bottoms to put them in"),
         (
@@ -430,6 +425,13 @@ def test_what_a_layer_does_not_take_is_refused_where_it_is_called(call: Callable
         call()
     assert str(caught.value) == said
     assert isinstance(caught.value, TypeError)
+
+
+def test_a_tuple_for_a_bottom_is_refused_in_caffes_words_with_what_to_do_noted() -> None:
+    with pytest.raises(SpecError) as caught:
+        L.Silence(L.Data(ntop=2), ntop=0)
+    assert str(caught.value) == "Silence input 0 is not a Top (type is <class 'tuple'>)"
+    assert caught.value.__notes__ == ["help: a layer with several tops returns a tuple: write *tops"]
 
 
 def test_unknown_types_and_constants_are_refused_with_a_near_name() -> None:
