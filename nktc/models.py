@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nktc import data, passes, reader, runs, weights
 from nktc.errors import NktcError, near
 from nktc.ir import Feed, Graph, Layer, Phase, Shape, catalogue, infer
 from nktc.reader import NetFile
+from nktc.schema import LayerParameter, NetParameter
+from nktc.text import Tree
 
 
 def feeds(net: NetFile) -> Callable[[Layer], Feed]:
@@ -37,11 +39,18 @@ def named(shapes: Mapping[str, Shape], nets: Sequence[NetFile]) -> dict[str, Sha
     return {name or fed[0]: shape for name, shape in shapes.items()}
 
 
-def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places) -> Graph:
-    """The deploy graph of a prototxt with weights from `files`, later ones over earlier ones; without any where there
-    are no files. Raises NktcError."""
-    file = reader.read_net(net)
-    graph = reader.build(file, Phase.TEST, feeds=feeds(file))
+def open_model(
+    net: str | Path,
+    files: Sequence[str | Path],
+    places: data.Places,
+    shapes: Mapping[str, Shape] | None = None,
+    dialect: str = "",
+) -> Graph:
+    """The deploy graph of a net with weights from `files`, later ones over earlier ones; without any where there are no
+    files. `shapes` are those of what it is fed, by blob, whose data need not be there then; `dialect` is that of a
+    binary file where it could mean several things. Raises NktcError."""
+    file = _read(net, dialect)
+    graph = _built(file, named(shapes, [file]) if shapes else {})
     if not graph:
         raise NktcError(f"{net} has no layers in the TEST phase", help="a net is a list of layer { ... }")
     for path in files:
@@ -49,7 +58,7 @@ def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places
     preprocessing = {}
     for node in graph.sources:
         with infer.place(node.type, node.name, node.locate):
-            found = data.preprocessing(node.layer, places, file.folder)
+            found = None if shapes else data.preprocessing(node.layer, places, file.folder)
         if found:
             preprocessing[node.outputs[0].name] = found
     deployed = passes.deploy(graph, preprocessing)
@@ -62,6 +71,111 @@ def open_model(net: str | Path, files: Sequence[str | Path], places: data.Places
         given = " and ".join(map(str, files))
         raise NktcError(f"{given} has no weights for {', '.join(missing)}", help="give the weights of this very net")
     return deployed
+
+
+def unsaid(path: str | Path, shapes: Mapping[str, Shape], dialect: str = "") -> list[str]:
+    """What the data layers of a net feed beside its labels and `shapes` does not tell. Raises NktcError."""
+    return _unsaid(_read(path, dialect), shapes)
+
+
+def _read(path: str | Path, dialect: str) -> NetFile:
+    net = reader.read_net(path, dialect=dialect)
+    return _snapshot(net) if reader.is_binary(path) else net
+
+
+def _built(net: NetFile, shapes: Mapping[str, Shape]) -> Graph:
+    """The graph of TEST; where it does not build as it is, and `shapes` tell of all that its data layers feed beside
+    labels, that without labels and losses. Raises NktcError."""
+    looked = supposed(net, shapes) if shapes else lambda layer, tops: None
+    try:
+        return reader.build(net, Phase.TEST, feeds=feeds(net), supposed=looked)
+    except NktcError:
+        if not shapes or not _data(net) or _unsaid(net, shapes):
+            raise
+    return reader.build(_unlabelled(net, shapes), Phase.TEST, feeds=feeds(net))
+
+
+def _data(net: NetFile) -> dict[int, LayerParameter]:
+    """Its layers of data in TEST by their positions, without those of type Input."""
+    known, state = catalogue(), reader.State(Phase.TEST, net.message.state.level, tuple(net.message.state.stage))
+    sources = {at: one for at, one in enumerate(net.message.layer) if one.type in known and known[one.type].source}
+    return {at: one for at, one in sources.items() if one.type != "Input" and reader.included(one, state)}
+
+
+def _unsaid(net: NetFile, shapes: Mapping[str, Shape]) -> list[str]:
+    labels = _labels(net)
+    return [top for one in _data(net).values() for top in one.top if top not in labels and top not in shapes]
+
+
+def _reached(net: NetFile, blobs: Iterable[str]) -> dict[int, LayerParameter]:
+    """The layers that blobs lead to, by their positions."""
+    held, found = set(blobs), {}
+    for at, layer in enumerate(net.message.layer):
+        if not held.isdisjoint(layer.bottom):
+            held.update(layer.top)
+            found[at] = layer
+    return found
+
+
+def _labels(net: NetFile) -> set[str]:
+    """What its data layers feed that leads to no layer with weights; none where nothing else is fed."""
+    known = catalogue()
+    weighty = {name for name, kind in known.items() if kind.multiplies and not kind.loss}
+    fed = [top for layer in _data(net).values() for top in layer.top]
+    labels = {top for top in fed if not any(one.type in weighty for one in _reached(net, [top]).values())}
+    return labels if len(labels) < len(set(fed)) else set()
+
+
+def _unlabelled(net: NetFile, shapes: Mapping[str, Shape]) -> NetFile:
+    """A net with Inputs in place of its data layers and without what labels lead to, and the tops of a Split for it; a
+    SoftmaxWithLoss leaves its Softmax."""
+    data, labels = _data(net), _labels(net)
+    gone = _reached(net, labels)
+    losses = [one for one in gone.values() if one.type == "SoftmaxWithLoss"]
+    layers: list[LayerParameter] = []
+    trees: list[Tree | None] = []
+    for at, (layer, tree) in enumerate(zip(net.message.layer, net.trees, strict=True)):
+        if at in data:
+            fed = [top for top in layer.top if top not in labels]
+            made = [LayerParameter(name=top, type="Input", top=[top]) for top in fed]
+            for one, top in zip(made, fed, strict=True):
+                shape = shapes[top]
+                one.input_param.shape.add(dim=shape if len(shape) != 3 else (1, *shape))
+        elif at not in gone:
+            made = [layer]
+        elif layer.type == "SoftmaxWithLoss":
+            name = "prob" if len(losses) == 1 else f"{layer.name}_prob"
+            made = [LayerParameter(name=name, type="Softmax", bottom=layer.bottom[:1], top=[name])]
+            made[0].softmax_param.axis = layer.softmax_param.axis
+        else:
+            made = []
+        layers += made
+        trees += [tree if one is layer else None for one in made]
+    taken = {bottom for one in layers for bottom in one.bottom}
+    for at, layer in reversed([*enumerate(layers)]):
+        if layer.type == "Split" and not taken.issuperset(layer.top):
+            layers[at] = LayerParameter(name=layer.name, type="Split", bottom=layer.bottom)
+            layers[at].top.extend(top for top in layer.top if top in taken)
+            if not layers[at].top:
+                del layers[at], trees[at]
+    message = NetParameter()
+    message.CopyFrom(net.message)
+    del message.layer[:]
+    message.layer.extend(layers)
+    return dataclasses.replace(net, message=message, trees=tuple(trees), instances=())
+
+
+def _snapshot(net: NetFile) -> NetFile:
+    """The net of a snapshot that was taken in training with all its layers, which are those that its rules chose: in
+    TEST these would leave its data out."""
+    phases = {rule.phase for layer in net.message.layer for rule in layer.include if rule.HasField("phase")}
+    if phases != {Phase.TRAIN.value}:
+        return net
+    message = NetParameter()
+    message.CopyFrom(net.message)
+    for layer in message.layer:
+        layer.ClearField("include")
+    return dataclasses.replace(net, message=message)
 
 
 def open_run(folder: str | Path, places: data.Places) -> Graph:
@@ -78,13 +192,13 @@ def open_either(
         raise NktcError("--run and --model exclude each other", help="a run has its own net and weights")
     if run:
         weights_file = runs.open_run(run).weights()
-        return open_run(run, places), _origin(runs.open_run(run).deploy, [weights_file])
+        return open_run(run, places), origin(runs.open_run(run).deploy, [weights_file])
     if not net or not files:
         raise NktcError("no trained net is given", help="give --run DIR, or --model NET and --weights W")
-    return open_model(net, files, places), _origin(net, files)
+    return open_model(net, files, places), origin(net, files)
 
 
-def _origin(net: Path, files: Sequence[str | Path]) -> dict[str, str]:
+def origin(net: Path, files: Sequence[str | Path]) -> dict[str, str]:
     """What a file made from this model says of where it came from: names and SHA-256 of the net and its weights."""
     named = {"net": net} | {f"weights{i or ''}": Path(file) for i, file in enumerate(files)}
     return {key: f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for key, path in named.items()}

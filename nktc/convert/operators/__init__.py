@@ -1,0 +1,1 @@
+"""What becomes of ONNX operators: one rule an operator, one file a family."""
