@@ -15,13 +15,13 @@ PACKAGE = ROOT / "nktc"
 
 FLOORS = {
     -1: {"errors"},
-    0: {"codes", "files", "schema"},
+    0: {"codes", "files", "schema", "wire"},
     1: {"text", "ir"},
     2: {"layers"},
     3: {"reader", "passes", "module", "weights", "data", "runs"},
     4: {"lint", "models", "train", "export", "plotting", "quantization"},
     5: {"engines", "checking"},
-    6: {"inference", "optimize", "doctor", "pycaffe", "studio", "serve", "sweep"},
+    6: {"convert", "inference", "optimize", "doctor", "pycaffe", "studio", "serve", "sweep"},
     7: {"cli"},
     8: {"__main__"},
 }

@@ -76,3 +76,30 @@ def test_a_net_of_sinks_alone_has_nothing_to_infer_with(tmp_path: Path) -> None:
         layer { name: "s" type: "Silence" bottom: "x" }""")
     with pytest.raises(NktcError, match="is left to infer with"):
         models.open_model(net, [], data.Places((), tmp_path))
+
+
+TRAINED = """name: "n"
+layer { name: "d" type: "HDF5Data" top: "label" top: "data" include { phase: %s }
+  hdf5_data_param { source: "gone.txt" batch_size: 8 } }
+layer { name: "slice" type: "Slice" bottom: "label" top: "class" top: "box" slice_param { slice_point: 1 } }
+layer { name: "two" type: "Split" bottom: "class" top: "class0" top: "class1" }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 4 } }
+layer { name: "three" type: "Split" bottom: "ip" top: "ip0" top: "ip1" }
+layer { name: "ip2" type: "InnerProduct" bottom: "data" top: "where" inner_product_param { num_output: 2 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip0" bottom: "class0" top: "loss"
+  softmax_param { hard_ratio: 0.5 } }
+layer { name: "loss2" type: "EuclideanLoss" bottom: "where" bottom: "box" top: "loss2" }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip1" bottom: "class1" top: "accuracy" }
+"""
+
+
+def test_a_trained_net_is_deployed_without_its_data_its_labels_and_the_losses_of_a_fork(tmp_path: Path) -> None:
+    net = tmp_path / "net.prototxt"
+    net.write_text(TRAINED % "TEST")
+    graph = models.open_model(net, [], data.Places.from_environment(()), {"data": (3, 4, 5)})
+    assert {value.name: value.shape for value in graph.inputs} == {"data": (1, 3, 4, 5)}
+    assert {value.name: value.shape for value in graph.outputs} == {"where": (1, 2), "prob": (1, 4)}
+    assert [node.type for node in graph] == ["Input", "InnerProduct", "Split", "InnerProduct", "Softmax"]
+    assert models.unsaid(net, {}) == ["data"]
+    with pytest.raises(NktcError, match=r"gone\.txt"):
+        models.open_model(net, [], data.Places.from_environment(()), {})
