@@ -185,14 +185,15 @@ def _build_all(
 
 
 def _first(wanted: Sequence[_Wanted], shapes: Mapping[str, Shape]) -> Built:
-    """The first that builds. Raises what is wrong with the very first when none does."""
+    """The first that builds. Raises what is wrong with the first that is fed when none does."""
     refusals = []
     for one in wanted:
         try:
             return Built(one.net, one.build(shapes), one.stages)
         except NktcError as error:
             refusals.append(error)
-    raise refusals[0]
+    fed = (one for one in refusals if not any(single.code == "unknown-bottom" for single in split(one)))
+    raise next(fed, refusals[0])
 
 
 def _stages(net: NetFile) -> list[str]:

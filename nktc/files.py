@@ -125,3 +125,18 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def in_its_place(head: bytes) -> str:
+    """What a file is in place of a binary one, told by its first bytes, and what to do about it; "" where it may be
+    one."""
+    if head.startswith(b"version https://git-lfs"):
+        return "it is the pointer that Git LFS keeps in place of the file: git lfs pull fetches the file itself"
+    if head.startswith(b"\x1f\x8b"):
+        return "it is packed with gzip: unpack it with gunzip first"
+    start = head.lstrip()[:100].lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "it is a web page in place of the file, as a failed download leaves: download it again"
+    if start.startswith(b'{"') and start.isascii():
+        return "it is JSON, as a failed download leaves: download it again"
+    return ""

@@ -103,3 +103,16 @@ def test_a_trained_net_is_deployed_without_its_data_its_labels_and_the_losses_of
     assert models.unsaid(net, {}) == ["data"]
     with pytest.raises(NktcError, match=r"gone\.txt"):
         models.open_model(net, [], data.Places.from_environment(()), {})
+
+
+def test_what_is_told_of_a_net_whose_stages_need_absent_data_is_the_data(net: Path) -> None:
+    staged = ' include { phase: TEST stage: "a" } data_param'
+    net.write_text(
+        NET.replace(" data_param", " include { phase: TRAIN } data_param")
+        + NET.splitlines()[1].replace(" data_param", staged)
+    )
+    text = net.read_text().splitlines()
+    net.write_text("\n".join([*text[:2], text[-1], *text[2:-1]]))
+    said = str(checking.check(net))
+    assert "--input-shape data=CxHxW" in said
+    assert "is made by no layer" not in said

@@ -155,7 +155,7 @@ def _runtimes(written: Written, places: data.Places) -> dict[str, Open]:
             return of_onnx(written.files[0], written.graph)
         case ".safetensors":
             return of_source(written.files, written.graph)
-    return of_caffe(written.files, places)
+    return of_caffe(written.files, written.graph, places)
 
 
 def _tried(

@@ -57,15 +57,16 @@ def of_source(files: Sequence[Path], graph: Graph) -> dict[str, Open]:
     return {"python": lambda: _subject(f"{program} in a Python without nktc", session, graph)}
 
 
-def of_caffe(files: Sequence[Path], places: data.Places) -> dict[str, Open]:
+def of_caffe(files: Sequence[Path], graph: Graph, places: data.Places) -> dict[str, Open]:
     """A net and weights read back, in torch and by way of ONNX in the engines here."""
     weights, net = files
+    given = [weights] if graph.arrays else []  # a net of Softmax alone has none, and such files are refused
 
     def opened(name: str) -> engines.Subject:
-        graph = models.open_model(net, [weights], places)
-        outputs = tuple(value.name for value in graph.outputs)
+        back = models.open_model(net, given, places)
+        outputs = tuple(value.name for value in back.outputs)
         return engines.Subject(
-            f"{weights} in {name}", engines.engine(name).build(graph, engines.Options("cpu")), outputs, {}
+            f"{weights} in {name}", engines.engine(name).build(back, engines.Options("cpu")), outputs, {}
         )
 
     usable = [name for name in ("torch", "onnxruntime", "openvino") if name in engines.usable()]

@@ -11,6 +11,7 @@ from nktc import data, engines, models, reader, runs
 from nktc.convert import torch_program
 from nktc.convert.from_onnx import from_onnx
 from nktc.errors import NktcError, split
+from nktc.files import in_its_place, read_bytes
 from nktc.ir import Graph, Shape
 
 WEIGHTS = (".h5", ".safetensors", ".npz", ".solverstate")
@@ -64,6 +65,8 @@ def open_source(
         raise NktcError(f"{model} has weights, but not the net", help=help)
     files = [Path(name) for name in weights]
     if not files and not reader.is_binary(model):
+        if help := in_its_place(read_bytes(model, "net")[:200]):
+            raise NktcError(f"{model} is no net", help=help)
         raise NktcError(f"{model} is a net without weights", help=f"give them behind it: nktc convert {model} W -o OUT")
     try:
         graph = models.open_model(model, files or [model], places, shapes, dialect)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nktc.errors import NktcError
-from nktc.files import Mapped
+from nktc.files import Mapped, in_its_place
 from nktc.ir import list_shape, size
 from nktc.weights import binary, hdf5, safetensors_file, torch_file
 from nktc.weights.entry import Contents, Entry, Holder
@@ -19,6 +19,8 @@ Blobs = dict[str, list[np.ndarray | None]]
 """The blobs of layers by their names, f32; None for a weight that the file holds with the layer that owns it."""
 
 HDF5 = "HDF5, as Caffe writes it"
+TEXTUAL = frozenset(range(32, 127)) | {*b"\t\r\n"}
+TEXT = "it is text: the weights of a net in a .prototxt are in its .caffemodel"
 SYNTAXES = {"V0": "Caffe's oldest syntax", "V1": "Caffe's old syntax", "V2": "Caffe's syntax"}
 
 
@@ -38,10 +40,13 @@ def opened(path: str | Path) -> Iterator[Contents]:
                 named = torch_file.entries(Path(path), len(file.view))
             contents = Contents("torch.save", len(file.view), named=named)
         else:
+            head = bytes(file.view[:200])
+            if help := in_its_place(head) or (TEXT if head and TEXTUAL.issuperset(head) else ""):
+                raise NktcError(f"{path} is no file of weights", help=help)
             with _whole(path, ".caffemodel"):
                 contents = _binary(file)
         if not contents.layers and not contents.named and contents.kind != HDF5:
-            help = "give a .caffemodel or .caffemodel.h5 that a solver wrote"
+            help = "give a .caffemodel or .caffemodel.h5 that a solver wrote" if file.view else "the file is empty"
             raise NktcError(f"{path} holds no weights", help=help)
         yield contents
 

@@ -66,6 +66,15 @@ def test_every_kind_of_file_is_written_and_proved(net, tmp_path, suffix):
     assert not [*tmp_path.glob("*unverified*")]
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".caffemodel", ".caffemodel.h5"])
+def test_a_model_without_weights_is_proved_too(tmp_path, suffix):
+    made = model([("Softmax", ["x"], ["y"], {"axis": 1})], {"x": [1, 3, 4, 5]}, ["y"])
+    (tmp_path / "softmax.onnx").write_bytes(made.SerializeToString())
+    done = run(tmp_path / "softmax.onnx", "-o", tmp_path / f"made{suffix}", "--verify", "--records", 1)
+    assert done.exit_code == 0, said(done)
+    assert done.output.startswith("verified: ")
+
+
 def test_without_a_proof_it_says_so(net, tmp_path):
     done = run(*net, "-o", tmp_path / "made.onnx")
     assert done.exit_code == 0

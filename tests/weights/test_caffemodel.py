@@ -321,7 +321,7 @@ def test_what_is_no_weight_file_is_refused(tmp_path: Path) -> None:
         "": "is a folder, not a file",
         "none": "does not exist",
         "empty": "holds no weights",
-        "text": "is not a whole .caffemodel",
+        "text": "is no file of weights",
         "other.h5": "has no group /data",
         "words.h5": "is not a whole .caffemodel.h5",
     }.items():

@@ -81,3 +81,21 @@ def test_every_kind_of_file_gives_a_net_the_same_weights(read, tmp_path: Path) -
         for weight, values in expected.items():
             tolerance = 1e-3 if name.endswith("f16") else 0
             np.testing.assert_allclose(other.arrays[weight], values, rtol=tolerance, err_msg=f"{name} {weight}")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html>\n<html><head><title>404</title>", "web page"),
+        (b'{"message": "Not Found"}', "JSON"),
+        (b"\x1f\x8b\x08\0\0\0", "gunzip"),
+        (b'name: "net"\n', "it is text"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_what_a_download_leaves_in_place_of_weights_is_told(content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "w.caffemodel").write_bytes(content)
+    with pytest.raises(NktcError) as caught:
+        weights.read(tmp_path / "w.caffemodel")
+    assert told in caught.value.help
