@@ -20,8 +20,8 @@ def solver(size: int = 1) -> SimpleNamespace:
 
 
 def send(number: int) -> None:
-    """A signal, as Python hears of it. Real ones are in test_launch and test_spawn: here they could reach another thread
-    of the process, and find the handlers put back."""
+    """A signal, as Python hears of it; a real one, as test_launch and test_spawn send, could reach another thread here
+    and find the handlers put back."""
     handler = signal.getsignal(number)
     if callable(handler):
         handler(number, None)
