@@ -42,7 +42,8 @@ def counted(*arguments: str, **environment: str) -> tuple[str, int]:
 def test_memory_is_paid_for_once() -> None:
     (_, before), (said, after) = counted(), counted("keep")
     assert said == "True"
-    assert after < 100 < before
+    # 184,320 pages and more, or none but for a block that is taken once more.
+    assert after < 5000 < before
 
 
 def test_what_the_environment_says_stays() -> None:

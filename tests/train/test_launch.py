@@ -136,7 +136,7 @@ def test_finetuning_takes_weights_by_name(digits, tmp_path):
 
 
 def test_a_refused_start_leaves_no_run_behind(tmp_path):
-    (tmp_path / "junk.caffemodel").write_bytes(b"junk")
+    (tmp_path / "junk.caffemodel").write_bytes(b"\x0f\xffjunk")
     base = ("train", "--solver", "solvers/mlp.prototxt", "--run-dir", tmp_path / "r")
     for more in (("--weights", tmp_path / "junk.caffemodel"), ("--snapshot", tmp_path / "junk.caffemodel")):
         done = nktc(*base, *more)
