@@ -130,8 +130,7 @@ class Solver:
             self.losses.append(loss)
             self.tell(Stepped(self.iteration, loss, outputs, rate))
             self.iteration += 1
-            self.obey()
-            if self.due(s.snapshot) or self.snapshot_asked:
+            if self.obey() or self.due(s.snapshot):
                 self.save()
         if s.snapshot_after_train and not self.due(s.snapshot):
             self.save()
@@ -156,11 +155,14 @@ class Solver:
         """The mean of the last average_loss losses, NaN before the first."""
         return sum(loss.item() for loss in self.losses) / len(self.losses) if self.losses else float("nan")
 
-    def obey(self) -> None:
-        """Stop or save where a signal or the time asks for it, on all ranks at the same iteration."""
+    def obey(self) -> bool:
+        """Stop where a signal or the time asks for it; whether to save. All ranks do so at the same iteration."""
         asked = self.stop_asked or time.monotonic() > self.deadline
-        stop, self.snapshot_asked = self.ranks.agree(asked, self.snapshot_asked)
+        # Taken before they agree: what a signal asks for meanwhile is for the next time.
+        wanted, self.snapshot_asked = self.snapshot_asked, False
+        stop, save = self.ranks.agree(asked, wanted)
         self.stopping |= stop
+        return save
 
     def test(self) -> None:
         """Evaluate every test net; then stop, lower the rate or save the best as the metric says. An iteration is

@@ -96,3 +96,17 @@ def test_what_torch_cannot_do_is_told(
     with pytest.raises(NktcError, match=said):
         told.run()
     assert [event.line for event in heard if isinstance(event, train.Said)] == [said]
+
+
+def test_a_snapshot_that_is_asked_for_while_ranks_agree_is_made(small, monkeypatch) -> None:
+    torch.manual_seed(0)
+    solver = small("max_iter: 4", NET % "false", [(torch.randn(3, 2), torch.randn(3, 2))])
+    agree = solver.ranks.agree
+
+    def heard(stop: bool, snapshot: bool) -> tuple[bool, bool]:
+        solver.snapshot_asked |= solver.iteration == 2  # by a signal that comes just now
+        return agree(stop, snapshot)
+
+    monkeypatch.setattr(solver.ranks, "agree", heard)
+    solver.run()
+    assert [path.name for path in solver.written] == ["solver_iter_3.solverstate"]
