@@ -1,8 +1,9 @@
-"""Protobuf's wire format without a schema: the fields of a message as they lie in its bytes, nothing copied."""
+"""Protobuf's wire format without a schema: the fields of a message as they lie in its bytes, read and written,
+nothing copied."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +12,12 @@ from nktc.errors import NktcError
 
 VARINT, BITS64, BYTES, GROUP, END, BITS32 = range(6)
 WIDTHS = {BITS64: 8, BITS32: 4}
+MOST = 2**31 - 1  # bytes of a message that protobuf reads
 MOST_GROUPS = 100  # inside one another
 MOST_NUMBER = 2**29 - 1
+
+Part = bytes | memoryview
+"""A piece of a message that is written."""
 
 
 class WireError(NktcError):
@@ -123,6 +128,25 @@ def text(field: Field) -> str:
         return str(field.value, "utf-8")
     except UnicodeDecodeError:
         raise WireError(f"field {field.number} is no UTF-8 text") from None
+
+
+def field(number: int, parts: Sequence[Part]) -> list[Part]:
+    """The bytes of a field that holds a message, text, bytes or packed numbers, which are not copied."""
+    return [_written(number << 3 | BYTES) + _written(size(parts)), *parts]
+
+
+def size(parts: Sequence[Part]) -> int:
+    """How many bytes all parts have."""
+    return sum(memoryview(part).nbytes for part in parts)
+
+
+def _written(number: int) -> bytes:
+    """A varint: seven bits a byte, the lowest first; all but the last byte have the eighth."""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +12,9 @@ import onnx_ir as ir
 
 from nktc.errors import NktcError
 from nktc.files import atomic
+from nktc.wire import MOST, Part, field, size
 
 SMALL = 1 << 12  # bytes of a tensor that is checked with the rest, since shapes may hang on it
-MOST = 2**31 - 1  # bytes of a message that protobuf reads
-
-Part = bytes | memoryview
 
 
 def save(model: ir.Model, path: str | Path) -> None:
@@ -31,10 +29,10 @@ def save(model: ir.Model, path: str | Path) -> None:
         onnx.checker.check_model(skeleton, full_check=True)
         graph: list[Part] = [message.graph.SerializeToString()]
         for value in large:
-            graph += _field(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, _tensor(value))
+            graph += field(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, _tensor(value))
     message.ClearField("graph")
-    parts = [message.SerializeToString(), *_field(onnx.ModelProto.GRAPH_FIELD_NUMBER, graph)]
-    if _size(parts) > MOST:
+    parts = [message.SerializeToString(), *field(onnx.ModelProto.GRAPH_FIELD_NUMBER, graph)]
+    if size(parts) > MOST:
         raise NktcError(f"{path} would have more than 2 GB, which no reader of ONNX takes in one file")
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.writelines(parts)
@@ -62,22 +60,4 @@ def _tensor(value: ir.Value) -> list[Part]:
     about = onnx.TensorProto(dims=array.shape, data_type=int(value.const_value.dtype), name=value.name)
     # Bytes, since not every type of numbers has a buffer of its own.
     numbers = array.reshape(-1).view(np.uint8).data
-    return [about.SerializeToString(), *_field(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, [numbers])]
-
-
-def _field(number: int, parts: Sequence[Part]) -> list[Part]:
-    """A field of a message that holds a message or bytes."""
-    return [_varint(number << 3 | 2) + _varint(_size(parts)), *parts]
-
-
-def _size(parts: Sequence[Part]) -> int:
-    return sum(memoryview(part).nbytes for part in parts)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last byte have the eighth."""
-    found = bytearray()
-    while number > 0x7F:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*found, number])
+    return [about.SerializeToString(), *field(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, [numbers])]

@@ -10,9 +10,8 @@ import numpy as np
 from nktc.errors import NktcError
 from nktc.files import atomic
 from nktc.schema import BlobProto, BlobShape
+from nktc.wire import MOST, Part, field, size
 
-Part = bytes | memoryview
-MOST = 2**31 - 1  # bytes of a message that protobuf reads
 PRODUCER = "nktc"
 """Of the binary nets written here: their definition is in nktc's dialect of Caffe's schema, and no fork's."""
 
@@ -31,14 +30,9 @@ def packed(values: np.ndarray, diff: np.ndarray | None = None) -> list[Part]:
     return [*parts, *field(BlobProto.SHAPE_FIELD_NUMBER, [shape])]
 
 
-def field(number: int, parts: Sequence[Part]) -> list[Part]:
-    """A field of a message that holds a message, text or packed numbers."""
-    return [_varint(number << 3 | 2) + _varint(_size(parts)), *parts]
-
-
 def write(path: Path, parts: Sequence[Part]) -> None:
     """Write a message atomically. Raises NktcError where it is larger than any protobuf reader takes."""
-    if _size(parts) > MOST:
+    if size(parts) > MOST:
         raise NktcError(f"{path} would have more than 2 GB, which protobuf cannot read", help="snapshot_format: HDF5")
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.writelines(parts)
@@ -56,19 +50,6 @@ def fits(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 def _numbers(number: int, values: np.ndarray) -> list[Part]:
     return field(number, [np.ascontiguousarray(values, "<f4").data]) if values.size else []
-
-
-def _size(parts: Sequence[Part]) -> int:
-    return sum(memoryview(part).nbytes for part in parts)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last byte have the eighth."""
-    found = bytearray()
-    while number > 0x7F:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*found, number])
 
 
 def _stripped(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,9 +12,10 @@ import numpy as np
 from nktc.files import atomic
 from nktc.ir import Graph, definition
 from nktc.schema import LayerParameter, NetParameter, Phase
-from nktc.weights.blob import PRODUCER, Part, field, packed, write
+from nktc.weights.blob import PRODUCER, packed, write
 from nktc.weights.contents import Blobs
 from nktc.weights.match import kept
+from nktc.wire import Part, field
 
 
 def save(

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from nktc.schema import BlobProto, LayerParameter, NetParameter
-from nktc.weights.blob import PRODUCER, Part, field, packed, write
+from nktc.weights.blob import PRODUCER, packed, write
 from nktc.weights.contents import Blobs
+from nktc.wire import Part, field
 
 OLD = ("num", "channels", "height", "width")
 

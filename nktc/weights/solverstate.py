@@ -16,8 +16,9 @@ from nktc.files import Mapped, atomic
 from nktc.ir import stored_blob
 from nktc.schema import SolverState
 from nktc.weights import hdf5
-from nktc.weights.blob import Part, field, packed, write
+from nktc.weights.blob import packed, write
 from nktc.weights.entry import Budget
+from nktc.wire import Part, field
 
 KIND = ".solverstate.h5"
 ITERATION, LEARNED_NET, HISTORY, CURRENT_STEP = range(1, 5)  # fields of SolverState
