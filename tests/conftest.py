@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import re
@@ -29,11 +30,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bless", action="store_true", help="write what was found where a test expects another text")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _settled() -> None:
+    """What there is before a file's tests stays: a Solver collects garbage when it is made, and would look through all
+    tests and all that earlier ones left in caches."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's data sets, and none leaves any behind; the cache is shared by the tests of a run."""
+    """No test sees the user's data sets, and none leaves any behind; the cache is shared by the tests of a run, also
+    by those of other workers."""
+    run = tmp_path_factory.getbasetemp()
     monkeypatch.delenv("NKTC_DATA", raising=False)
-    monkeypatch.setenv("NKTC_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("NKTC_CACHE", str((run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "cache"))
 
 
 @pytest.fixture

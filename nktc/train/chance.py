@@ -18,7 +18,8 @@ def start(seed: int, rank: int, deterministic: bool) -> None:
     torch.manual_seed(seed + rank)
     random.seed(seed + rank)
     np.random.seed((seed + rank) % 2**32)
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call imports torch's compiler: a second
+        torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:

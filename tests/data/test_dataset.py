@@ -254,7 +254,7 @@ def test_a_mean_file_serves_a_set_too(places: Places, tmp_path: Path) -> None:
 
 def test_colours_are_jittered_in_the_order_of_the_sets_planes(tmp_path: Path) -> None:
     jitter = ColorJitter(saturation=1, hue=90)
-    places = Places((), tmp_path / "cache", download=False)
+    places = Places.from_environment(download=False)  # the set is drawn once for all tests
     layer = Dataset("shapes10", 20, Phase.TRAIN, transform=Transform(color_jitter=jitter), phase=Phase.TRAIN)
     plain = Dataset("shapes10", 20, Phase.TRAIN, phase=Phase.TRAIN)
     found, given = (open_stream(one, Opening(places, tmp_path, seed=3)).batch(0)[0] for one in (layer, plain))

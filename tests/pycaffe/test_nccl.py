@@ -24,22 +24,25 @@ import sys
 import numpy as np
 import nktc.pycaffe as caffe
 from nktc.pycaffe import nccl
+from torch import distributed
 nccl.has_nccl, nccl.BACKEND = lambda: True, "gloo"
-rank, layers = int(sys.argv[1]), sys.argv[3] == "layers"
+rank, ways = int(sys.argv[1]), sys.argv[2:]
 caffe.set_solver_count(2)
 caffe.set_solver_rank(rank)
-solver = caffe.SGDSolver("solver.prototxt")
-if rank == 0:
-    solver.net.copy_from("start.caffemodel")
-both = caffe.NCCL(solver, bytes.fromhex(sys.argv[2]))
-both.bcast()
-solver.add_callback(both)
-if layers:
-    solver.net.after_backward(both)
 x, t = np.load("data.npy")
-solver.net.blobs["x"].data[...], solver.net.blobs["t"].data[...] = x[2 * rank:][:2], t[2 * rank:][:2]
-solver.step(3)
-np.save(f"after{rank}.npy", solver.net.params["p"][0].data)
+for way, uid in zip(ways[::2], ways[1::2]):
+    solver = caffe.SGDSolver("solver.prototxt")
+    if rank == 0:
+        solver.net.copy_from("start.caffemodel")
+    both = caffe.NCCL(solver, bytes.fromhex(uid))
+    both.bcast()
+    solver.add_callback(both)
+    if way == "layers":
+        solver.net.after_backward(both)
+    solver.net.blobs["x"].data[...], solver.net.blobs["t"].data[...] = x[2 * rank:][:2], t[2 * rank:][:2]
+    solver.step(3)
+    np.save(f"{way}{rank}.npy", solver.net.params["p"][0].data)
+    distributed.destroy_process_group()
 """
 
 
@@ -54,15 +57,15 @@ def test_two_solvers_of_half_a_batch_learn_what_one_of_the_whole_does(tmp_path: 
     whole.net.blobs["x"].data[...], whole.net.blobs["t"].data[...] = data
     whole.step(3)
     Path("net.prototxt").write_text(NET)
-    for way in ("update", "layers"):
-        uid = caffe.NCCL.new_uid().hex()
-        started = [
-            subprocess.Popen([sys.executable, "-c", WORKER, str(rank), uid, way], stderr=subprocess.PIPE, text=True)
-            for rank in range(2)
-        ]
-        for process in started:
-            said = process.communicate()[1]
-            assert process.returncode == 0, said
+    ways = [word for way in ("update", "layers") for word in (way, caffe.NCCL.new_uid().hex())]
+    started = [
+        subprocess.Popen([sys.executable, "-c", WORKER, str(rank), *ways], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    for process in started:
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+    for way in ways[::2]:
         for rank in range(2):
-            found = np.load(f"after{rank}.npy")
+            found = np.load(f"{way}{rank}.npy")
             np.testing.assert_allclose(found, whole.net.params["p"][0].data, rtol=1e-5, atol=1e-6)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import running
 
 from nktc import data
 from nktc.ir import Phase
@@ -34,9 +33,7 @@ max_iter: 300 random_seed: 3 solver_mode: CPU snapshot_prefix: "saved/plain"
 
 def nktc(folder: Path, *arguments: object) -> str:
     """What the command printed on standard output, else on standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nktc", *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = running.nktc(*arguments, folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout or done.stderr
 

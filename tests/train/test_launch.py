@@ -1,18 +1,20 @@
-"""Whole runs, started as a user starts them."""
+"""Whole runs by the command: in processes of their own where that matters."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
+import running
 import torch
 
 from nktc import runs, weights
@@ -29,22 +31,20 @@ RATE = re.compile(r"lr = ([-+]?[0-9]*\.?[0-9]+([eE]?[-+]?[0-9]+)?)")
 PREFIX = re.compile(r"I(\d{2})(\d{2}) (\d{2}):(\d{2}):(\d{2})\.(\d{6}) +\d+ \w+\.cpp:\d+\] ")
 
 
-def nktc(*arguments: object, **more) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "nktc", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        **more,
-    )
+nktc = partial(running.nktc, folder=ROOT)
+
+
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """As a user starts it."""
+    command = [sys.executable, "-m", "nktc", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A finished run of digits_quick, and its log."""
     folder = tmp_path_factory.mktemp("run") / "digits"
-    done = nktc("train", "--solver", "solvers/digits_quick.prototxt", "--run-dir", folder)
+    done = process("train", "--solver", "solvers/digits_quick.prototxt", "--run-dir", folder)
     assert done.returncode == 0, done.stderr
     return runs.open_run(folder), done
 
@@ -171,7 +171,7 @@ def wait_for(folder: Path, event: str, count: int = 1) -> None:
     run = runs.Run(folder)
     while sum(e["event"] == event for e in run.events()) < count:
         assert time.monotonic() < deadline, f"no {event}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -207,30 +207,48 @@ def test_a_kill_leaves_only_whole_snapshots(tmp_path):
     assert again.returncode == 0, again.stderr
 
 
-def test_gpu_mode_without_a_gpu_says_why_and_goes_on(tmp_path):
-    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+def test_gpu_mode_without_a_gpu_says_why_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     options = ("--set", "solver_mode=GPU", "--max-iter", 2, "--run-dir", tmp_path / "r")
-    done = nktc("train", "--solver", "solvers/mlp.prototxt", *options, env=hidden)
+    done = nktc("train", "--solver", "solvers/mlp.prototxt", *options)
     assert done.returncode == 0
     assert done.stderr.startswith("solver_mode is GPU, but ")
     assert "training on the CPU" in done.stderr.splitlines()[0]
 
 
-def test_a_gpu_asked_for_by_name_is_had_or_an_error(tmp_path):
-    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = nktc(
-        "train", "--solver", "solvers/mlp.prototxt", "--device", "cuda", "--run-dir", tmp_path / "r", env=hidden
-    )
+def test_a_gpu_asked_for_by_name_is_had_or_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = nktc("train", "--solver", "solvers/mlp.prototxt", "--device", "cuda", "--run-dir", tmp_path / "r")
     assert done.returncode == 1
     assert done.stderr.startswith("error: --device cuda cannot be had: ")
     assert not (tmp_path / "r").exists()
 
 
+@pytest.fixture
+def _offline(monkeypatch):
+    """A machine without a network and without data."""
+
+    def refused(*_, **__):
+        raise URLError(ConnectionRefusedError())
+
+    monkeypatch.setattr("nktc.data.sets.download.urllib.request.urlopen", refused)
+    monkeypatch.setattr("nktc.data.sets.download.time.sleep", lambda seconds: None)
+
+
+@pytest.mark.usefixtures("_offline")
+def test_missing_data_without_a_stand_in_lists_the_ways_to_provide_it(tmp_path):
+    done = nktc("train", "--solver", "solvers/lenet.prototxt", "--device", "cpu", "--run-dir", tmp_path / "r")
+    assert done.returncode == 1
+    assert "nets/lenet/train.prototxt:" in done.stderr
+    for way in ("NKTC_DATA", "--data"):
+        assert way in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("_offline")
 def test_stand_in_data_is_loud_at_both_ends_and_in_the_folder(tmp_path):
-    # An address that refuses at once stands for a machine without a network.
-    offline = {**os.environ, "https_proxy": "http://127.0.0.1:9", "NKTC_CACHE": str(tmp_path / "cache")}
     options = ("--max-iter", 1, "--run-dir", tmp_path / "r", "--set", "test_iter=1")
-    done = nktc("train", "--solver", "solvers/cifar10_quick.prototxt", "--device", "cpu", *options, env=offline)
+    done = nktc("train", "--solver", "solvers/cifar10_quick.prototxt", "--device", "cpu", *options)
     assert done.returncode == 0, done.stderr
     loud = [i for i, line in enumerate(done.stderr.splitlines()) if line.startswith("STAND-IN DATA: ")]
     assert loud[0] < 2
@@ -240,22 +258,10 @@ def test_stand_in_data_is_loud_at_both_ends_and_in_the_folder(tmp_path):
     # The mean of the real data cannot be told from the stand-in's; a run knows its own.
     weights_file = runs.open_run(tmp_path / "r").weights()
     model = ("--model", "nets/cifar10_quick/train.prototxt", "--weights", weights_file)
-    refused = nktc("export", "--onnx", tmp_path / "x.onnx", *model, env=offline)
+    refused = nktc("export", "--onnx", tmp_path / "x.onnx", *model)
     assert refused.returncode == 1
     assert "its mean picture is not known" in refused.stderr
-    assert nktc("export", "--onnx", tmp_path / "x.onnx", "--run", tmp_path / "r", env=offline).returncode == 0
-
-
-def test_missing_data_without_a_stand_in_lists_the_ways_to_provide_it(tmp_path):
-    offline = {**os.environ, "https_proxy": "http://127.0.0.1:9", "NKTC_CACHE": str(tmp_path / "cache")}
-    done = nktc(
-        "train", "--solver", "solvers/lenet.prototxt", "--device", "cpu", "--run-dir", tmp_path / "r", env=offline
-    )
-    assert done.returncode == 1
-    assert "nets/lenet/train.prototxt:" in done.stderr
-    for way in ("NKTC_DATA", "--data"):
-        assert way in done.stderr
-    assert "Traceback" not in done.stderr
+    assert nktc("export", "--onnx", tmp_path / "x.onnx", "--run", tmp_path / "r").returncode == 0
 
 
 @pytest.mark.parametrize("ranks", [(), ("--ranks", 2)])
@@ -272,7 +278,8 @@ def test_skipped_records_are_told_and_kept_in_the_journal(tmp_path, ranks):
     (tmp_path / "solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 6 display: 1 random_seed: 1'
     )
-    done = nktc("train", "--solver", tmp_path / "solver.prototxt", "--run-dir", tmp_path / "run", *ranks)
+    run = process if ranks else nktc
+    done = run("train", "--solver", tmp_path / "solver.prototxt", "--run-dir", tmp_path / "run", *ranks)
     assert done.returncode == 0, done.stderr
     named = f'{tmp_path}/db: record 5, key "00000005": its 2 bytes are no Datum'
     assert 1 <= done.stderr.count(f"warning: skipped: {named}") <= (2 if ranks else 1)  # by each rank that met it

@@ -44,7 +44,7 @@ def wait_for(folder: Path, event: str, count: int, process: subprocess.Popen[str
     while sum(e["event"] == event for e in runs.Run(folder).events()) < count:
         assert time.monotonic() < deadline, f"no {event}"
         assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def final(folder: Path) -> dict[str, Any]:

@@ -27,7 +27,8 @@ def test_the_losses_are_caffes(shared, monkeypatch):
     feeding = train.open_feeding(graph, places, net_file.folder, 0, torch.device("cpu"))
     images, labels = feeding.batch(0)
     np.testing.assert_array_equal(labels, golden["first_labels"])
-    np.testing.assert_allclose(images[0], golden["first_image"], atol=1e-4)
+    np.testing.assert_allclose(images.double().sum(dim=(1, 2, 3)), golden["first_data_sum"], rtol=1e-6)
+    np.testing.assert_allclose(images[0], golden["first_image"], rtol=1e-6)
 
     net = module.compile(graph)
     net.load({n: golden[f"init/{p.layer}/{p.index}"] for n, p in graph.parameters.items()})
