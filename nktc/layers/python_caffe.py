@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,17 @@ from nktc.errors import LayerError
 from nktc.ir import Phase, Shape, Weight, infer, nowhere
 from nktc.layers.python_blob import Blob, Blobs
 from nktc.layers.python_code import Home
+
+
+class LayerPhase(enum.IntEnum):
+    """The phase that a layer finds on itself: a number, as BVLC's Caffe has it, which prints as the name that the Caffe
+    of Faster R-CNN has there (`cfg[str(self.phase)]`)."""
+
+    TRAIN = Phase.TRAIN.value
+    TEST = Phase.TEST.value
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class CaffeForm:
@@ -29,7 +41,7 @@ class CaffeForm:
         self.home, self.name, self.overwrites = home, name, overwrites
         with home.running("constructor"):
             self.layer: Any = kind()
-            self.layer.param_str, self.layer.phase, self.layer.blobs = param_str, phase.value, Blobs()
+            self.layer.param_str, self.layer.phase, self.layer.blobs = param_str, LayerPhase(phase.value), Blobs()
         self.bottoms: list[Blob] = []
         self.tops = [Blob() for _ in range(tops)]
         self.turn = 0

@@ -15,7 +15,7 @@ what goes wrong raises `CaffeError`, a RuntimeError.
     print(n.to_proto())
 """
 
-from nktc.pycaffe import coord_map, draw, imports, io, proto
+from nktc.pycaffe import _caffe, coord_map, draw, imports, io, proto, pycaffe
 from nktc.pycaffe.blob import Blob
 from nktc.pycaffe.classifier import Classifier
 from nktc.pycaffe.detector import Detector
@@ -81,6 +81,7 @@ __all__ = [
     "Timer",
     "Top",
     "__version__",
+    "_caffe",
     "caffe_pb2",
     "coord_map",
     "draw",
@@ -95,6 +96,7 @@ __all__ = [
     "multiprocess",
     "params",
     "proto",
+    "pycaffe",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",

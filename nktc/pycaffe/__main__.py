@@ -6,7 +6,7 @@ import os
 import runpy
 import sys
 
-from nktc.pycaffe import imports
+from nktc.pycaffe import imports, old_numpy
 
 USAGE = "usage: python -m nktc.pycaffe SCRIPT.py [ARGUMENTS...], or -m MODULE [ARGUMENTS...], or -c CODE [ARGUMENTS...]"
 
@@ -18,6 +18,7 @@ def main() -> None:
         print(USAGE)
         sys.exit(0 if given[:1] in (["-h"], ["--help"]) else 2)
     imports.answer()
+    old_numpy.answer()
     if given[0] == "-m":
         sys.argv = given[1:]
         sys.path[0] = os.getcwd()

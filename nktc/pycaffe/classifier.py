@@ -20,7 +20,9 @@ def transformer_of(
     raw_scale: float | None,
     channel_swap: Sequence[int] | None,
 ) -> Transformer:
-    """What brings pictures [h w c] to the first input of a net."""
+    """What brings pictures [h w c] to the first input of a net. Raises InputError where it has none."""
+    if not net.inputs:
+        raise InputError("the net has no input to put pictures into: give its deploy net, which begins with an Input")
     name = net.inputs[0]
     made = Transformer({name: net.blobs[name].data.shape})
     made.set_transpose(name, (2, 0, 1))

@@ -98,6 +98,9 @@ class Detector(Net):
         self.context_pad = context_pad
         if context_pad and 2 * context_pad >= self.crop_dims[1]:
             raise InputError(f"a context_pad of {context_pad} leaves nothing of an input {self.crop_dims[1]} wide")
+        if context_pad and self.crop_dims[0] != self.crop_dims[1]:
+            high, wide = self.crop_dims[:2].tolist()
+            raise InputError(f"context_pad is for a square input, this net's is {high} high and {wide} wide")
         self.crop_mean: np.ndarray = np.zeros(1)
         mean = self.transformer.mean.get(name)
         if context_pad and mean is not None:

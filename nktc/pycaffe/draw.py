@@ -15,7 +15,7 @@ from nktc import reader
 from nktc.errors import NktcError
 from nktc.files import write_bytes
 from nktc.ir import drawing, layered, times
-from nktc.schema import LayerParameter, NetParameter, PoolingParameter
+from nktc.pycaffe.proto.caffe_pb2 import LayerParameter, NetParameter, PoolingParameter
 
 LAYER_STYLE_DEFAULT = {"shape": "box", "fillcolor": "#6495ED", "style": "filled"}
 NEURON_LAYER_STYLE = {"shape": "box", "fillcolor": "#90EE90", "style": "filled"}

@@ -1,4 +1,7 @@
-"""Answers `import caffe` with nktc.pycaffe, its modules too."""
+"""Answers `import caffe` with nktc.pycaffe, its modules too.
+
+A module that nktc has not, as the SSD fork's `caffe.model_libs`, is taken from a checkout of Caffe on the Python path.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 
 NAME, OURS = "caffe", "nktc.pycaffe"
@@ -22,9 +26,10 @@ class _Finder(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         if fullname != NAME and not fullname.startswith(f"{NAME}."):
             return None
-        ours = OURS + fullname.removeprefix(NAME)
-        known = importlib.util.find_spec(ours)
-        return ModuleSpec(fullname, self, is_package=known.submodule_search_locations is not None) if known else None
+        known = _ours(OURS + fullname.removeprefix(NAME))
+        if known:
+            return ModuleSpec(fullname, self, is_package=known.submodule_search_locations is not None)
+        return PathFinder.find_spec(fullname, [str(Path(place, *fullname.split(".")[:-1])) for place in sys.path])
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(OURS + spec.name.removeprefix(NAME))
@@ -36,6 +41,13 @@ class _Finder(MetaPathFinder, Loader):
 
 
 FINDER = _Finder()
+
+
+def _ours(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # a package that it would lie in
+        return None
 
 
 def answer() -> None:

@@ -15,7 +15,7 @@ from nktc.errors import NktcError, near
 from nktc.files import read_bytes
 from nktc.ir import times
 from nktc.pycaffe.proto import caffe_pb2  # noqa: F401  scripts find it here too
-from nktc.schema import BlobProto, BlobProtoVector, Datum
+from nktc.pycaffe.proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
 
 LUMINANCE = np.array([0.2125, 0.7154, 0.0721])  # of red, green and blue, as scikit-image has them
 TOPS = {"uint8": 255, "uint16": 65535}  # what is 1 in a picture of this type
@@ -127,11 +127,17 @@ class Transformer:
         if in_ in self.transpose:
             made = made.transpose(self.transpose[in_])
         if in_ in self.channel_swap:
-            made = made[list(self.channel_swap[in_])]
+            order = list(self.channel_swap[in_])
+            if max(order) >= len(made):
+                raise InputError(f"a picture has {len(made)} channels, channel_swap has {len(order)}")
+            made = made[order]
         if self.raw_scale.get(in_) is not None:
             made *= self.raw_scale[in_]
         if self.mean.get(in_) is not None:
-            made -= self.mean[in_]
+            mean = self.mean[in_]
+            if mean.ndim == 3 and len(mean) not in (1, len(made)):
+                raise InputError(f"the mean is {times(mean.shape)}, the picture {times(made.shape)}")
+            made -= mean
         if self.input_scale.get(in_) is not None:
             made *= self.input_scale[in_]
         return made
@@ -166,6 +172,8 @@ class Transformer:
         channels = self.inputs[in_][1]
         if len(order) != channels:
             raise InputError(f"channel_swap has {len(order)} channels, {in_} has {channels}")
+        if unknown := [channel for channel in order if not -channels <= channel < channels]:
+            raise InputError(f"channel_swap names channel {unknown[0]}, {in_} has {channels}")
         self.channel_swap[in_] = order
 
     def set_raw_scale(self, in_: str, scale: float) -> None:

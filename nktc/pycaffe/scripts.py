@@ -44,9 +44,14 @@ def load_pictures(path: Path, ending: str = "jpg") -> Sequence[np.ndarray] | np.
     return [load_image(file) for file in files]
 
 
+def array_name(path: Path) -> Path:
+    """The name of an .npy file, which gets that ending where it has another."""
+    return path if path.suffix == ".npy" else path.with_name(f"{path.name}.npy")
+
+
 def save_array(path: Path, array: np.ndarray) -> Path:
-    """Write an .npy file, whose name gets that ending where it has another; returns the name."""
-    path = path if path.suffix == ".npy" else path.with_name(f"{path.name}.npy")
+    """Write an .npy file, called as `array_name` has it; returns the name."""
+    path = array_name(path)
     with io.BytesIO() as memory:
         np.save(memory, array)
         write_bytes(path, memory.getvalue())
@@ -97,8 +102,11 @@ def save_detections(path: Path, detections: Sequence[Mapping[str, Any]]) -> None
 
 def _array(path: Path) -> np.ndarray:
     """The numbers in an .npy file, which may hold no objects. Raises NktcError."""
+    data = read_bytes(path, "array")
+    if not data.startswith(b"\x93NUMPY"):
+        raise NktcError(f"{path} is not an .npy file of numbers", help="numpy.save writes one")
     try:
-        found = np.load(io.BytesIO(read_bytes(path, "array")), allow_pickle=False)
+        found = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise NktcError(f"{path} is not an .npy file of numbers: {str(error).partition(chr(10))[0]}") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":

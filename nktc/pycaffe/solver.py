@@ -107,13 +107,14 @@ class Solver:
                     on_start()
                 loss = sum(self._forward_backward() for _ in range(s.iter_size)) / s.iter_size
                 loop.losses.append(torch.tensor(loss))
+                if loop.windows:
+                    loop.plateau.take(loop.windows, self.iter, loop.smoothed())
                 shown = bool(s.display) and self.iter % s.display == 0
                 stepped = train.Stepped(self.iter, loop.losses[-1], outputs(self.net) if shown else {}, self.lr)
                 loop.tell(stepped)
                 for _, on_gradients_ready in self._callbacks:
                     on_gradients_ready()
                 self.apply_update()
-                loop.iteration += 1
                 if STATE.rank == 0 and loop.due(s.snapshot):
                     self.snapshot()
 
@@ -136,7 +137,8 @@ class Solver:
             loop.tell(train.Ended(self.iter, loop.stopping, None))
 
     def apply_update(self) -> None:
-        """Change the weights by the gradients that they have now; these become the change."""
+        """Change the weights by the gradients that they have now, which is one more of `iter`; the gradients become the
+        change."""
         loop, device = self._loop, STATE.device
         with told():
             self.net._settle()
@@ -151,6 +153,7 @@ class Solver:
             loop.optimizer.step(*loop.optimizer.numbers(self.lr, self.iter))
             if loop.average:
                 loop.average.update(1 - loop.average.kept(self.iter))
+            loop.iteration += 1
 
     def snapshot(self) -> None:
         """Write the weights and the state of the solver, as snapshot_prefix says."""

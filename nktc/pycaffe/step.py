@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -247,6 +248,8 @@ class DummyStep(NodeStep):
 class PythonStep(Step):
     """A layer written in Python, in Caffe's protocol, whose methods get the net's own blobs."""
 
+    node: Node
+
     def __init__(self, node: Node, bottoms: Sequence[Blob], tops: Sequence[Blob], form: layers.CaffeForm) -> None:
         super().__init__(node.name, node.type, bottoms, tops)
         self.node, self.layer = node, form.layer
@@ -260,18 +263,31 @@ class PythonStep(Step):
 
     def reshape(self, bottom: Sequence[Blob] = (), top: Sequence[Blob] = ()) -> None:
         self._bind()
-        self.layer.reshape(bottom or self.bottoms, top or self.tops)
+        with self._told("reshape"):
+            self.layer.reshape(bottom or self.bottoms, top or self.tops)
 
     def forward(self, device: torch.device) -> None:
         before = [top.shape for top in self.tops]
         self.reshape()
         if before != [top.shape for top in self.tops]:
             self.weigh_losses(device)
-        self.layer.forward(self.bottoms, self.tops)
+        with self._told("forward"):
+            self.layer.forward(self.bottoms, self.tops)
 
     def backward(self, device: torch.device) -> None:
         self._bind()
-        self.layer.backward(self.tops, [*self.propagates], self.bottoms)
+        with self._told("backward"):
+            self.layer.backward(self.tops, [*self.propagates], self.bottoms)
+
+    @contextmanager
+    def _told(self, method: str) -> Iterator[None]:
+        """What the layer raises comes through as it is, with a note where in the net that is."""
+        try:
+            yield
+        except Exception as error:
+            at = f"{self.node.at}: " if self.node.at else ""
+            error.add_note(f'{at}in {method} of Python layer "{self.name}"')
+            raise
 
     def _bind(self) -> None:
         """The layer's own blobs, which it may have kept since setup, hold what the net has."""

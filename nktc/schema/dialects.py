@@ -90,6 +90,12 @@ def fork_fields(message: str, name: str) -> tuple[ForkField, ...]:
     return found
 
 
+def every_fork_field() -> Iterator[ForkField]:
+    """What forks have, message by message."""
+    for rows in _by_name().values():
+        yield from rows
+
+
 @cache
 def fork_types() -> Mapping[str, ForkType]:
     """The layer types that only forks have, by name."""

@@ -122,7 +122,7 @@ def test_steps_and_updates_by_hand_are_the_same_numbers() -> None:
         w -= v
     np.testing.assert_allclose(solver.net.params["p"][0].data, np.full((2, 2), w), rtol=1e-5)
     np.testing.assert_array_equal(by_hand.net.params["p"][0].data, solver.net.params["p"][0].data)
-    assert (solver.iter, by_hand.iter) == (5, 0)
+    assert (solver.iter, by_hand.iter) == (5, 5)
 
 
 @pytest.mark.usefixtures("_here")

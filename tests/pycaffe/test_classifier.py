@@ -9,7 +9,7 @@ import pytest
 
 from nktc.pycaffe.classifier import Classifier
 from nktc.pycaffe.io import InputError, resize_image
-from nktc.schema import BlobProto, LayerParameter, NetParameter
+from nktc.pycaffe.proto.caffe_pb2 import BlobProto, LayerParameter, NetParameter
 
 # Its output is the mean of each channel, and a weight file is needed: a Scale of 2 and 3.
 NET = """
@@ -57,3 +57,21 @@ def test_pictures_that_give_no_crop_are_refused(files):
             net.predict(PICTURES, oversample)
     with pytest.raises(InputError, match="there are no pictures to classify"):
         net.predict([])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"channel_swap": (2, 1, 0)}, "a picture has 1 channels, channel_swap has 3"),
+        ({"mean": np.zeros((3, 4, 4))}, "the mean is 3x4x4, the picture 1x4x4"),
+    ],
+)
+def test_gray_pictures_are_refused_where_the_net_takes_colours(files, settings, said):
+    with pytest.raises(InputError, match=said):
+        Classifier(*files, **settings).predict(PICTURES[..., :1])
+
+
+def test_a_net_without_an_input_is_refused(files):
+    Path(files[0]).write_text(NET.replace("Input", "DummyData").replace("input_param", "dummy_data_param"))
+    with pytest.raises(InputError, match="give its deploy net, which begins with an Input"):
+        Classifier(*files)

@@ -11,7 +11,7 @@ import pytest
 from nktc.errors import NktcError
 from nktc.pycaffe.detector import Detector
 from nktc.pycaffe.io import InputError, load_image, resize_image
-from nktc.schema import BlobProto, LayerParameter, NetParameter
+from nktc.pycaffe.proto.caffe_pb2 import BlobProto, LayerParameter, NetParameter
 
 NET = """
     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }
@@ -67,5 +67,8 @@ def test_what_cannot_be_cut_is_refused(files):
         Detector(*files).crop(np.zeros((5, 6, 3)), (9, 0, 12, 4))
     with pytest.raises(InputError, match="a context_pad of 4 leaves nothing of an input 8 wide"):
         Detector(*files, context_pad=4)
+    Path(files[0]).write_text(NET.replace("dim: 8 }", "dim: 9 }"))
+    with pytest.raises(InputError, match="context_pad is for a square input, this net's is 8 high and 9 wide"):
+        Detector(*files, context_pad=2)
     with pytest.raises(NktcError, match="selective search is MATLAB code that is part neither of Caffe nor of nktc"):
         Detector(*files).detect_selective_search(["a.jpg"])

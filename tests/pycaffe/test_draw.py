@@ -10,7 +10,7 @@ import pytest
 
 from nktc.errors import Source
 from nktc.pycaffe import draw
-from nktc.schema import TEST, TRAIN, LayerParameter, NetParameter
+from nktc.pycaffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter, NetParameter
 from nktc.text import bind, parse
 
 NET = """

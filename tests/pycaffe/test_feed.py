@@ -94,6 +94,21 @@ def test_arrays_are_fed_batch_by_batch_around_and_around(tmp_path: Path) -> None
     assert net.blobs["data"].data[1].reshape(-1).tolist() == [3, 4, 5]
 
 
+def test_labels_of_arrays_have_one_axis_where_the_net_is_built_and_four_where_it_runs(tmp_path: Path) -> None:
+    heads = """
+        layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" inner_product_param { num_output: 4 } }
+        layer { name: "l" type: "SoftmaxWithLoss" bottom: "i" bottom: "label" top: "l" }
+        layer { name: "a" type: "Accuracy" bottom: "i" bottom: "label" top: "a" }
+    """
+    (tmp_path / "m.prototxt").write_text(MEMORY + heads)
+    net = caffe.Net(str(tmp_path / "m.prototxt"), caffe.TEST)
+    assert list(net.blobs["label"].shape) == [2]
+    net.set_input_arrays(np.ones((4, 1, 1, 3), np.float32), np.arange(4, dtype=np.float32))
+    net.params["i"][0].data[...] = 0
+    assert float(net.forward()["l"]) == pytest.approx(np.log(4))
+    assert list(net.blobs["label"].shape) == [2, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("values", "labels", "said"),
     [

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from nktc.pycaffe import io
-from nktc.schema import BlobProto, Datum
+from nktc.pycaffe.proto.caffe_pb2 import BlobProto, Datum
 
 PICTURE = np.random.default_rng(0).random((6, 9, 3)).astype(np.float32)
 
@@ -112,6 +112,7 @@ def test_a_mean_picture_is_resized_to_the_input():
         (lambda t: t.set_raw_scale("dat", 1), "dat is not one of the net's inputs"),
         (lambda t: t.set_transpose("data", (1, 0)), "transpose has 2 axes, data has 3 behind the batch"),
         (lambda t: t.set_channel_swap("data", (1, 0)), "channel_swap has 2 channels, data has 3"),
+        (lambda t: t.set_channel_swap("data", (0, 1, 3)), "channel_swap names channel 3, data has 3"),
         (lambda t: t.set_mean("data", np.zeros(2)), "the mean has 2 channels, data has 3"),
         (lambda t: t.set_mean("data", np.zeros((2, 9, 9))), "the mean has 2 channels, data has 3"),
         (lambda t: t.set_mean("data", np.zeros((1, 3, 4, 5))), r"a mean is \[c\], \[h w\] or \[c h w\], not 1x3x4x5"),

@@ -122,8 +122,11 @@ def test_a_loss_of_ones_own_is_one_by_its_loss_weight(tmp_path: Path) -> None:
 
 def test_what_the_users_code_raises_comes_through_as_it_is(tmp_path: Path) -> None:
     net = net_of(tmp_path, python("Failing"))
-    with pytest.raises(KeyError, match="mine"):
+    with pytest.raises(KeyError, match="mine") as caught:
         net.forward()
+    assert [note.rpartition("/")[2] for note in caught.value.__notes__] == [
+        'n.prototxt:2:27: in forward of Python layer "l"'
+    ]
     with pytest.raises(ValueError, match="could not convert"):
         net_of(tmp_path, python("Times", 'param_str: "three"'))
     with pytest.raises(AttributeError, match="Absent"):
@@ -145,6 +148,7 @@ def test_a_module_that_says_import_caffe_gets_this_one(tmp_path: Path, monkeypat
     for phase in (caffe.TRAIN, caffe.TEST):
         net = net_of(tmp_path, layer, phase, head="")
         assert net.forward(x=np.ones((2, 3)))["y"] == phase
+        assert str(net.layers[1].phase) == ("TRAIN", "TEST")[phase]  # as the Caffe of Faster R-CNN says it
     assert isinstance(net.layers[1], caffe.Layer)
 
 

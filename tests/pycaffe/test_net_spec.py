@@ -18,7 +18,7 @@ from nktc.ir import Phase
 from nktc.pycaffe import NetSpec, SpecError, to_proto
 from nktc.pycaffe import layers as L
 from nktc.pycaffe import params as P
-from nktc.schema import LayerParameter, NetParameter
+from nktc.pycaffe.proto.caffe_pb2 import LayerParameter, NetParameter
 from nktc.text import bind, parse, print_message
 
 
@@ -31,6 +31,12 @@ def same(made: NetParameter, prototxt: str) -> None:
     assert made == written(prototxt)
     assert written(str(made)) == made
     assert written(print_message(made)) == made
+
+
+def spec_of(data: object) -> NetSpec:
+    n = NetSpec()
+    n.data = data
+    return n
 
 
 def lenet(batch_size: int) -> NetParameter:
@@ -415,9 +421,10 @@ X = L.Input(shape=dict(dim=[1]))
         (lambda: L.ReLU(X, ntop=-1), "error: ReLU: ntop takes a whole number from 0, not -1"),
         (lambda: L.ReLU(in_place=True), "error: ReLU: in_place has 1 tops and 0 bottoms to put them in"),
         (
-            lambda: setattr(NetSpec(), "data", L.Data(ntop=2)),
+            lambda: spec_of(L.Data(ntop=2)).to_proto(),
             'error: "data" is given a tuple, not a top\nhelp: name each of them: n.data, n.other = ...',
         ),
+        (lambda: spec_of("x"), 'error: "data" is given a str, not a top'),
     ],
 )
 def test_what_a_layer_does_not_take_is_refused_where_it_is_called(call: Callable, said: str) -> None:
@@ -450,3 +457,55 @@ def test_a_net_in_python_is_built_as_it_is() -> None:
     n.y = L.InnerProduct(n.x, num_output=3)
     graph = reader.build(reader.from_message(n.to_proto()), Phase.TEST)
     assert [node.name for node in graph] == ["x", "y"]
+
+
+def test_num_output_of_an_lstm_is_recurrent_not_that_of_ctpns_lstm() -> None:
+    n = NetSpec()
+    n.x = L.Input(shape=dict(dim=[2, 1, 3]))
+    n.c = L.Input(shape=dict(dim=[2, 1]))
+    n.h = L.LSTM(n.x, n.c, num_output=4)
+    assert n.to_proto().layer[2].recurrent_param.num_output == 4
+
+
+def test_what_only_forks_have_is_written_for_them() -> None:
+    n = NetSpec()
+    resize = dict(resize_mode=P.Resize.WARP, height=300, interp_mode=[P.Resize.NEAREST, P.Resize.CUBIC])
+    sampler = [dict(sampler={}, max_trials=1), dict(sampler=dict(min_scale=0.5))]
+    n.data, n.label = L.AnnotatedData(
+        ntop=2, transform_param=dict(resize_param=resize), annotated_data_param=dict(batch_sampler=sampler)
+    )
+    n.loss = L.MultiBoxLoss(n.data, n.label, multibox_loss_param=dict(num_classes=21))
+    made = str(n.to_proto())
+    for said in ("resize_mode: WARP", "interp_mode: NEAREST", "interp_mode: CUBIC", "max_trials: 1", "num_classes: 21"):
+        assert said in made
+    assert made.count("sampler {") == 3  # two batch_samplers; an empty dict says nothing
+    own = L.Resize(n.data, size=[4], mode=P.Resize.CUBIC)
+    assert own.to_proto().layer[1].resize_param.mode == 2
+    with pytest.raises(AttributeError, match='there is no constant "CUBICC": did you mean'):
+        _ = P.Resize.CUBICC
+
+
+def test_a_setting_that_a_fork_has_elsewhere_stays_where_everybody_has_it() -> None:
+    n = NetSpec()
+    n.data, n.label = L.ImageData(source="list.txt", mean_value=[1, 2, 3], ntop=2)
+    assert list(n.to_proto().layer[0].transform_param.mean_value) == [1, 2, 3]
+
+
+def test_names_and_settings_are_listed_and_changed_as_in_the_ssd_fork() -> None:
+    n = NetSpec()
+    n.x = L.Input(shape=dict(dim=[1, 2, 8, 8]))
+    n.c = L.Convolution(n.x, num_output=2, kernel_size=3)
+    assert (n.keys()[-1], n.vals()) == ("c", [n.x, n.c])
+    n.update("c", dict(pad=1, num_output=5))
+    assert n.c.fn.params == {"num_output": 5, "kernel_size": 3, "pad": 1}
+    assert (n.c.fn.ntop, list(n.to_proto().layer[1].convolution_param.pad)) == (1, [1])
+
+
+def test_of_a_setting_that_is_given_twice_the_last_counts_and_messages_are_put_together() -> None:
+    x = L.Input(shape=dict(dim=[1, 2, 8, 8]))
+    filler = dict(type="gaussian", std=0.1)
+    y = L.Convolution(
+        x, num_output=2, weight_filler=filler, convolution_param=dict(num_output=3, weight_filler=dict(std=1))
+    )
+    p = y.to_proto().layer[1].convolution_param
+    assert (p.num_output, p.weight_filler.type, p.weight_filler.std) == (3, "gaussian", 1)
