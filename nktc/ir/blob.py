@@ -18,6 +18,7 @@ MOST_AXES = 32  # Caffe's kMaxBlobAxes
 TOGETHER = 1 << 22  # numbers copied at a time
 PACKED = (5, 6, 8, 9)  # data, diff, double_data, double_diff
 LEGACY: dict[int, Literal["num", "channels", "height", "width"]] = {1: "num", 2: "channels", 3: "height", 4: "width"}
+C3D = 5  # axes of a blob of C3D-1.0, which has a length before height and width, and the numbers behind them
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # NVIDIA Caffe's Type
 NAMES = {"<f8": "f64", "<f4": "f32", "<f2": "f16"}
 
@@ -58,7 +59,7 @@ class _Read:
 
 def stored_blob(data: memoryview) -> StoredBlob:
     """A BlobProto's blob by its bytes: data, double_data or NVIDIA Caffe's raw_data, in today's shape or the four old
-    dimensions; fields of other forks are passed over. Raises NktcError."""
+    dimensions, or the five of C3D-1.0; fields of other forks are passed over. Raises NktcError."""
     read = _Read()
     for found in wire.fields(data, packed=PACKED):
         match found.number, found.view:
@@ -66,13 +67,15 @@ def stored_blob(data: memoryview) -> StoredBlob:
                 read.singles.append(wire.numbers(found, "<f4"))
             case 8, memoryview():
                 read.doubles.append(wire.numbers(found, "<f8"))
-            case 7, memoryview() as shape:
+            case 6, memoryview() if C3D in read.legacy:
+                read.singles.append(wire.numbers(found, "<f4"))
+            case 7, memoryview() as shape if C3D not in read.legacy:
                 read.dims = [*(read.dims or []), *_dims(shape)]
             case 12, memoryview() as raw:
                 read.raw = raw
             case 10, None:
                 (read.raw_type,) = wire.varints(found)
-            case number, None if number in LEGACY and found.kind == wire.VARINT:
+            case number, None if number <= C3D and found.kind == wire.VARINT:
                 read.legacy[number] = wire.signed(*wire.varints(found))
     return _blob(read)
 
@@ -109,7 +112,8 @@ def _dims(shape: memoryview) -> list[int]:
 
 def _shape(legacy: dict[int, int], dims: list[int] | None, count: int) -> tuple[int, ...]:
     """The shape of a blob of so many numbers. As in Caffe the four old dimensions go first, even beside a shape."""
-    shape = tuple(legacy.get(number, 0) for number in LEGACY) if legacy else (count,) if dims is None else tuple(dims)
+    axes = range(1, 1 + (C3D if C3D in legacy else len(LEGACY)))
+    shape = tuple(legacy.get(axis, 0) for axis in axes) if legacy else (count,) if dims is None else tuple(dims)
     if len(shape) > MOST_AXES or any(dim < 0 for dim in shape) or math.prod(shape) != count:
         raise NktcError(f"a blob of shape {list(shape[:MOST_AXES])} holds {count} numbers")
     return shape

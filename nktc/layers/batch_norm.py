@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -18,6 +19,7 @@ from nktc.layers.scale import Scale
 from nktc.schema import BatchNormParameter
 
 PART = 1 << 20  # how many numbers are squared at a time; for fewer the calls take longer than they save
+LEAST = 5e-324  # no number at all beside a variance
 
 
 class BatchNorm(Layer, param="batch_norm_param", in_place=True):
@@ -26,6 +28,7 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
     Its weights are state: running sums of the mean, of the variance, and of the share each batch has
     in them. With `stored` it normalises by them, else by the batch, which then enters the sums.
 
+    With Intel's stats_batch_size a batch is normalised in parts of so many items, each of which enters the sums.
     NVIDIA's scale_bias and Intel's use_weight_bias add what a Scale after it would learn, as two more weights. With
     NVIDIA's it is always the stored ones in TEST, and these are a mean of the batches in which the last has the share
     1 - `keep`, not sums.
@@ -38,7 +41,7 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
     scales: tuple[Filler, ...] = ()  # how the factor and the bias start, of those that it learns
     averages: bool = False  # its state is a mean, not sums
     bends: bool = False  # a ReLU is part of it
-    part: int = 0  # items that the fork normalises together, 0 for all
+    part: int = 0  # items that are normalised together, one part of the batch after the other; 0 for all
 
     @classmethod
     def read(cls, p: BatchNormParameter, phase: Phase) -> Self:
@@ -46,9 +49,13 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
             if getattr(p, name):
                 raise LayerError(f"takes no {name}", field=name, help="only its own fork has it; leave it out")
         stored = p.use_global_stats if p.HasField("use_global_stats") else phase is Phase.TEST
-        averages = p.scale_bias if p.HasField("scale_bias") else p.HasField("scale_filler")
+        intel = p.HasField("use_weight_bias") or p.HasField("bias_term") or p.HasField("filler")
+        # A filler speaks for itself, as in NVIDIA's; a bias_filler is Intel's beside another field of Intel's.
+        averages = p.scale_bias or p.HasField("scale_filler") or (p.HasField("bias_filler") and not intel)
         weighs = p.use_weight_bias if p.HasField("use_weight_bias") else p.HasField("filler")
         eps = p.eps
+        if eps < 0:
+            raise LayerError(f"eps is {eps:g}", field="eps", help="give a number from 0 on")
         if averages:
             # cuDNN's least, which NVIDIA's Caffe keeps to; it knows the phase and nothing else.
             stored, eps = phase is Phase.TEST, max(p.eps, 1e-5)
@@ -65,9 +72,9 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
     def shape(self, x: Shape) -> Shape:
         if len(x) < 2:
             raise LayerError(f"takes 2 axes or more (batch, channels, ...), not {len(x)}", field="bottom")
-        if self.part and self.part != x[0]:
-            said = f"its stats_batch_size {self.part} is not its batch {x[0]}"
-            raise LayerError(said, field="stats_batch_size", help=f"train with a batch of {self.part} and iter_size")
+        if self.part and x[0] % self.part:
+            said = f"its batch {x[0]} does not divide by its stats_batch_size {self.part}"
+            raise LayerError(said, field="stats_batch_size", help="give a number that the batch divides by")
         return x
 
     def weights(self, x: Shape) -> dict[str, Weight]:
@@ -97,6 +104,9 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
             share = torch.where(count == 0, 0.0, 1 / count)
             y = F.batch_norm(x, mean * share, variance * share, weight, bias, eps=self.eps)
             return y.relu() if self.bends else y
+        if self.part and self.part < x.shape[0]:
+            each = replace(self, part=0)
+            return torch.cat([each.forward(one, mean, variance, count, weight, bias) for one in x.split(self.part)])
         if self.over_ranks and several_ranks():
             y, batch_mean, batch_variance = batch_norm_over_ranks(x, self.eps)
             y = _scaled(y, weight, bias)
@@ -156,6 +166,9 @@ class BatchNorm(Layer, param="batch_norm_param", in_place=True):
                 emit("Mul", variance, share),
                 epsilon=self.eps,
             )
+        if self.part and self.part < x.shape[0]:
+            help = "export the TEST phase, which normalises by what is stored"
+            raise LayerError("parts of a batch are not normalised in ONNX", field="stats_batch_size", help=help)
         y, _, _ = emit_normalised(emit, x, self.eps)
         aligned = emit.constant([-1, *(1,) * (len(x.shape) - 2)], "int64")
         for op, along in (("Mul", weight), ("Add", bias)):
@@ -177,9 +190,9 @@ def by_batch(
     if ChannelsOutermost.pays(x):
         y, mean, variance = ChannelsOutermost.apply(x, weight, bias, eps)
         return y, mean, variance
-    # With a momentum of 1 torch leaves the batch's own mean and unbiased variance in these.
+    # With a momentum of 1 torch leaves the batch's own mean and unbiased variance in these. It takes no eps of 0.
     mean, variance = torch.zeros_like(like), torch.zeros_like(like)
-    y = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0, eps=eps)
+    y = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0, eps=max(eps, LEAST))
     return y, mean, variance
 
 

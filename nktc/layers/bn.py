@@ -1,4 +1,4 @@
-"""BN: the batch normalisations of SegNet and of caffe-windows, which have one name."""
+"""BN: the batch normalisations of SegNet and of PSPNet, which have one name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nktc.layers.batch_norm import by_batch, emit_normalised
 from nktc.schema import BNParameter
 
 SEGNET = ("scale_filler", "shift_filler", "bn_mode")
-WINDOWS = ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine")
+PSPNET = ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine")
 SEGNET_EPS = 1e-9
 
 
@@ -26,9 +26,10 @@ class BN(Layer, param="bn_param", tops=(1, 3), in_place=True):
 
     What else it does depends on the fork, which its fields tell. SegNet's (scale_filler, shift_filler, bn_mode) has 2
     weights and takes mean and variance from the batch, in TEST too; a second and a third top have them. In mode
-    INFERENCE it is the factor and the shift alone. caffe-windows's and PSPNet's (slope_filler, bias_filler, momentum,
-    eps, frozen) has 4: the factor, the shift, and the mean and the variance that it stores in TRAIN and takes in TEST;
-    `frozen` takes them in TRAIN too and learns nothing.
+    INFERENCE it is the factor and the shift alone. PSPNet's and TSN's (slope_filler, bias_filler, momentum, eps,
+    frozen) has 4: the factor, the shift, and the mean and the variance that it stores in TRAIN and takes in TEST;
+    `frozen` takes them in TRAIN too and learns nothing. caffe-windows's has the same fields, and 1 / sqrt(variance +
+    eps) in place of the variance.
     """
 
     kind: str  # BATCH and AFFINE are SegNet's two, STORED takes what was stored, TRAINED stores it
@@ -40,21 +41,21 @@ class BN(Layer, param="bn_param", tops=(1, 3), in_place=True):
 
     @classmethod
     def read(cls, p: BNParameter, phase: Phase) -> Self:
-        segnet, windows = ([name for name in names if p.HasField(name)] for names in (SEGNET, WINDOWS))  # type: ignore[arg-type]
-        if segnet and windows:
+        segnet, pspnet = ([name for name in names if p.HasField(name)] for names in (SEGNET, PSPNET))  # type: ignore[arg-type]
+        if segnet and pspnet:
             raise LayerError(
-                f"{segnet[0]} is SegNet's, {windows[0]} is caffe-windows's",
-                field=windows[0],
+                f"{segnet[0]} is SegNet's, {pspnet[0]} is PSPNet's",
+                field=pspnet[0],
                 help="they are two layers of one name: keep the fields of one",
             )
         if segnet:
             fillers = (settings.filler(p.scale_filler, segnet[0]), settings.filler(p.shift_filler, "shift_filler"))
             return cls("AFFINE" if p.bn_mode == BNParameter.INFERENCE else "BATCH", fillers=fillers)
-        if not windows:
+        if not pspnet:
             raise LayerError(
                 "does not say which of two it is",
                 field="bn_param",
-                help="add bn_mode: LEARN for SegNet's with 2 weights, momentum: 0.9 for caffe-windows's with 4",
+                help="add bn_mode: LEARN for SegNet's with 2 weights, momentum: 0.9 for PSPNet's with 4",
             )
         if not 0 <= p.momentum <= 1:
             raise LayerError(f"momentum {p.momentum:g} is outside 0 to 1", field="momentum")
@@ -79,7 +80,8 @@ class BN(Layer, param="bn_param", tops=(1, 3), in_place=True):
         factor, shift = self.fillers
         weights = {"slope": Weight(own, factor, not self.frozen), "bias": Weight(own, shift, not self.frozen)}
         if self.kind not in ("BATCH", "AFFINE"):
-            weights |= {"mean": Weight(own, learns=False), "variance": Weight(own, Filler(value=1.0), learns=False)}
+            start = Filler(value=float(self.frozen))
+            weights |= {"mean": Weight(own, learns=False), "variance": Weight(own, start, learns=False)}
         return weights
 
     def forward(

@@ -21,7 +21,8 @@ class CenterLoss(Layer, param="center_loss_param", loss=True):
 
     The centres, one weight, follow by a rule of their own in TRAIN: what a centre is given as its gradient is the sum
     of its distances from the features of its class in the batch, divided by 1 + their number, whatever loss_weight is.
-    With the distance L1 the absolute values count instead. Source: Wen et al. 2016; ydwen/caffe-face, caffe-windows.
+    With the distance L1 the absolute values count instead. Source: Wen et al. 2016; ydwen/caffe-face. The distance is
+    caffe-windows', which on a CPU adds that gradient once for every one of those features.
     """
 
     outputs: int

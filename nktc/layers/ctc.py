@@ -67,7 +67,8 @@ class CTCLoss(Layer, param="ctc_loss_param", loss=True):
     The scores have the steps in axis 0, the sequences in axis 1 and the classes in axis 2; a softmax is part of the
     loss. The second bottom is 0 at the first step behind a sequence, as recurrent layers have it; the third has the
     labels of each sequence down a column, and a number below 0 behind them. A sequence without labels, or with too many
-    for its steps, counts as 0. The first `delay` steps count for nothing. Source: Graves et al. 2006; TextBoxes++.
+    for its steps, counts as 0. The first `delay` steps count for nothing. The gradient is that of the sum: a net that
+    learns through it learns as it did there. Source: Graves et al. 2006; TextBoxes++.
     """
 
     delay: int = 0
@@ -109,7 +110,9 @@ class CTCLoss(Layer, param="ctc_loss_param", loss=True):
         logs = F.log_softmax(scores.reshape(steps, streams, -1)[self.delay :], -1)
         blank = self.blank if self.blank >= 0 else scores.shape[2] - 1
         each = chances(logs, labels, lasts, lengths, blank, self.merges)
-        return -each.where((lengths > 0) & (each > NEVER / 2), 0).sum() / streams
+        total = -each.where((lengths > 0) & (each > NEVER / 2), 0).sum()
+        value = total.detach()
+        return value / streams + (total - value)
 
     def flops(self, *shapes: Shape) -> int:
         return _flops(shapes[0], shapes[0][0])

@@ -23,7 +23,8 @@ class Lstm(Layer, param="lstm_param", multiplies=True, sequence=True):
     They are the weights of the input, those of the hidden state, and the bias, of the gates i, f, o and g. The steps
     are in axis 0, the sequences in axis 1. Every batch begins anew; with a second bottom, 0 where a sequence begins and
     1 where one goes on, the last batch's state goes on. With a clipping_threshold the gradients of the gates of each
-    step stay within it. Source: CTPN, which has it from J. Lee's caffe-lstm.
+    step stay within it. Source: CTPN, which has it from J. Lee's caffe-lstm, on a GPU: on a CPU it gives all sequences
+    what the hidden state of the first one comes to.
     """
 
     outputs: int

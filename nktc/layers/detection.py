@@ -42,11 +42,6 @@ class DetectionOutput(Layer, param="detection_output_param", open_axis=2):
     def read(cls, p: DetectionOutputParameter, phase: Phase) -> Self:
         if not p.num_classes:
             raise LayerError("has no num_classes", field="detection_output_param", help="add num_classes: 21")
-        if not p.background_label_id < p.num_classes or p.background_label_id < -1:
-            raise LayerError(
-                f"background_label_id {p.background_label_id} is none of its {p.num_classes} classes",
-                field="background_label_id",
-            )
         if p.background_label_id == -1 and p.share_location:
             help = "give each class its own boxes, share_location: false, or a background"
             raise LayerError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,4 +112,8 @@ class Interp(Layer, param="interp_param", saves="nothing"):
 
 def _nearest(n: int, m: int) -> Tensor:
     """Which of n pixels each of m has, the first and the last staying where they are, int64[m]."""
-    return (2 * torch.arange(m) * (n - 1) + m - 1) // max(1, 2 * (m - 1))
+    # In f32 as the fork has it, where a place between two pixels may come out before the middle.
+    step = np.float32(n - 1) / np.float32(max(1, m - 1))
+    place = torch.arange(m, dtype=torch.float32) * float(step)
+    before = place.floor()
+    return (before + (place - before >= 0.5)).long().clamp(max=n - 1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nktc.errors import LayerError
 from nktc.ir import Emitter, Layer, Operand, Phase, Shape, times
+from nktc.layers.quicksort import quicksorted
 from nktc.layers.suppression import greedy
 from nktc.schema import ProposalParameter
 
@@ -24,7 +25,8 @@ class Proposal(Layer, param="proposal_param", tops=(1, 2), open_axis=0):
     Bottoms: scores [n 2a h w], those of objects behind those of background; offsets [n 4a h w]; and height, width and
     scale, or scales of either, of the pictures. Tops: regions [r 5], number of the image, x1, y1, x2, y2; and their
     scores [r]. Of each picture the best `before` are looked at, and up to `after` kept that do not overlap a better
-    one. How many only a forward tells. Source: the ProposalLayer of PVANet's Caffe, on a CPU.
+    one. A box that is too small scores 0. How many only a forward tells. Source: the ProposalLayer of PVANet's Caffe,
+    on a CPU, with its order in ties.
     """
 
     ratios: tuple[float, ...]
@@ -162,13 +164,10 @@ class Proposal(Layer, param="proposal_param", tops=(1, 2), open_axis=0):
 # An operator of its own, so that torch.compile takes the forward in one piece.
 @torch.library.custom_op("nktc::propose_regions", mutates_args=())
 def _propose(boxes: Tensor, scores: Tensor, before: int, after: int, overlap: float) -> Tensor:
-    """boxes[n p 4] scores[n p] -> rows [r 6] of image, x1, y1, x2, y2, score; of equal scores the first box comes
-    first."""
+    """boxes[n p 4] scores[n p] -> rows [r 6] of image, x1, y1, x2, y2, score; equal scores in PVANet's order."""
     rows = []
     for image, (corners, likely) in enumerate(zip(boxes.cpu().numpy(), scores.cpu().numpy(), strict=True)):
-        best = np.argsort(-likely, kind="stable")[:before]
-        # Sides count the last pixel.
-        kept = greedy(corners + np.array([0, 0, 1, 1], corners.dtype), best, overlap, most=after)
+        kept = greedy(corners, quicksorted(likely, before), overlap, most=after, pixel=1)
         told = [np.full(len(kept), image), corners[kept], likely[kept]]
         rows.append(np.column_stack(told).astype(corners.dtype))
     return torch.from_numpy(np.concatenate(rows)).to(boxes.device)

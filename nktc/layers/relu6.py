@@ -50,7 +50,7 @@ class ReLU6(Layer, param="relu6_param", in_place=True):
 class CReLU(Layer, param="crelu_param", saves="outputs"):
     """The ReLU of its input and the ReLU of the negated input, one behind the other along an axis.
 
-    Source: Shang et al. 2016; the settings are those of Synopsys's Caffe.
+    Source: Shang et al. 2016; the settings are those of Cambricon's Caffe.
     """
 
     axis: int = 1

@@ -43,12 +43,17 @@ class ROIPooling(Layer, param="roi_pooling_param"):
         return (_regions(x, regions), x[1], self.rows, self.columns)
 
     def forward(self, x: Tensor, regions: Tensor) -> Tensor:
-        """x[n c h w] regions[r 5] -> y[r c rows columns]; the first of equal largest values gets the gradient"""
+        """x[n c h w] regions[r 5] -> y[r c rows columns]; the first of equal largest values gets the gradient, but none
+        goes beyond the pixels of a region: a cell may reach one further, and a region of swapped sides has none"""
         places = _largest(x.detach(), regions.detach(), self.rows, self.columns, self.scale)
+        corners = _rounded(regions.detach().reshape(len(regions), -1)[:, 1:SIDES] * self.scale)
+        left, top, right, bottom = corners.T.reshape(4, -1, 1, 1, 1)
+        row, column = places.div(x.shape[3], rounding_mode="floor"), places % x.shape[3]
+        within = (top <= row) & (row <= bottom) & (left <= column) & (column <= right)
         channels = torch.arange(x.shape[1], device=x.device).reshape(1, -1, 1, 1)
         planes = _images(regions).reshape(-1, 1, 1, 1) * x.shape[1] + channels
         y = x.reshape(-1)[planes * (x.shape[2] * x.shape[3]) + places.clamp(min=0)]
-        return torch.where(places < 0, 0, y)
+        return torch.where(places < 0, 0, torch.where(within, y, y.detach()))
 
     def onnx(self, emit: Emitter, x: Operand, regions: Operand) -> Operand:
         if emit.target == "opencv":
@@ -188,7 +193,9 @@ def _images(regions: Tensor) -> Tensor:
 
 def _rounded(x: Tensor) -> Tensor:
     """To whole numbers, halves away from 0, as C rounds."""
-    return x.sign() * (x.abs() + 0.5).floor()
+    size = x.abs()
+    whole = size.floor()  # adding 0.5 first would round the last number below 0.5 up
+    return x.sign() * (whole + (size - whole >= 0.5))
 
 
 def _emit_rounded(emit: Emitter, x: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from nktc.errors import LayerError
 from nktc.ir import Emitter, Layer, Operand, Phase, Shape
+from nktc.layers.arithmetic import Overwritten
 from nktc.layers.dropout import Dropout
 from nktc.schema import SeLuDropoutParameter, SeLuParameter
 
@@ -23,6 +25,7 @@ class SeLu(Layer, param="selu_param", in_place=True):
 
     scale: float
     alpha: float
+    overwrites: bool = False
 
     @classmethod
     def read(cls, p: SeLuParameter, phase: Phase) -> Self:
@@ -30,12 +33,20 @@ class SeLu(Layer, param="selu_param", in_place=True):
             raise LayerError(f"alpha is {p.alpha:g}", field="alpha", help="give a number from 0 on")
         return cls(getattr(p, "lambda"), p.alpha)
 
+    def overwriting(self) -> Self:
+        return replace(self, overwrites=True)
+
     def shape(self, x: Shape) -> Shape:
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """x[..] -> y[..]; the gradient at 0 is that of the negative side."""
-        return F.elu(x, self.alpha) * self.scale
+        """x[..] -> y[..]; the gradient at 0 is that of the negative side. In place it is DeepDetect's, see
+        `Overwritten`."""
+        y = F.elu(x, self.alpha) * self.scale
+        if not self.overwrites:
+            return y
+        slope = torch.where(y > 0, self.scale, self.scale * self.alpha * y.exp()).to(y.dtype)
+        return Overwritten.apply(x, y, slope, False)
 
     def onnx(self, emit: Emitter, x: Operand) -> Operand:
         return emit("Mul", emit("Elu", x, alpha=self.alpha), emit.constant(self.scale))

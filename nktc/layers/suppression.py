@@ -64,11 +64,13 @@ class Choice:
         return greedy(boxes, order[: self.top_k] if self.top_k > -1 else order, self.overlap, self.eta)
 
 
-def greedy(boxes: np.ndarray, order: np.ndarray, overlap: float, eta: float = 1.0, most: int = -1) -> np.ndarray:
+def greedy(
+    boxes: np.ndarray, order: np.ndarray, overlap: float, eta: float = 1.0, most: int = -1, pixel: int = 0
+) -> np.ndarray:
     """Of the places `order` of boxes [p 4], those that overlap no earlier one that stays by more than `overlap`; the
-    first `most` (-1: all)."""
+    first `most` (-1: all). Sides count their last `pixel`, 1 or none: boxes less than a pixel apart overlap nothing."""
     x0, y0, x1, y1 = boxes[order].T
-    areas = np.where((x1 < x0) | (y1 < y0), np.float32(0), (x1 - x0) * (y1 - y0))
+    areas = np.where((x1 < x0) | (y1 < y0), np.float32(0), (x1 - x0 + pixel) * (y1 - y0 + pixel))
     rest, worst = np.arange(len(order)), np.zeros(len(order), np.float32)  # the largest overlap with one that stays
     limit = np.float32(overlap)
     kept: list[int] = []
@@ -77,8 +79,9 @@ def greedy(boxes: np.ndarray, order: np.ndarray, overlap: float, eta: float = 1.
         kept.append(one)
         width = np.minimum(x1[rest], x1[one]) - np.maximum(x0[rest], x0[one])
         height = np.minimum(y1[rest], y1[one]) - np.maximum(y0[rest], y0[one])
-        common = width * height
-        shares = np.where((width > 0) & (height > 0), common / (areas[rest] + areas[one] - common), np.float32(0))
+        meet = (width >= 0) & (height >= 0) if pixel else (width > 0) & (height > 0)
+        common = (width + pixel) * (height + pixel)
+        shares = np.where(meet, common / (areas[rest] + areas[one] - common), np.float32(0))
         worst = np.maximum(worst, shares)
         if eta < 1 and limit > 0.5:
             limit *= np.float32(eta)

@@ -186,7 +186,7 @@ class UnPooling(Spread, Layer, param="unpooling_param", saves="nothing"):
 
     @classmethod
     def read(cls, p: UnpoolingParameter, phase: Phase) -> Self:
-        method = UnpoolingParameter.UnpoolMethod.Name(p.unpool)
+        method = UnpoolingParameter.UnpoolMethod.Name(p.unpool) if p.HasField("unpool") else "FIXED"
         if method not in ("FIXED", "DIV", "REP"):
             raise LayerError(f"unpool {method} is Unpooling's", field="unpool", help="use FIXED, DIV or REP")
         return cls(method, *_window(p, "out_"))

@@ -15,7 +15,10 @@ from nktc.ir import Graph, Node, Shape, list_shape, times
 from nktc.weights.blob import fit, fits
 from nktc.weights.contents import Blobs, columns, opened
 from nktc.weights.entry import Contents, Entry, Holder
+from nktc.weights.forks import in_the_nets_way
 from nktc.weights.names import by_layer
+
+SCALED = "NVIDIA's and Intel's learn a factor and a bias too: add batch_norm_param { scale_bias: true }"
 
 
 class Row(NamedTuple):
@@ -107,6 +110,7 @@ def _compared(graph: Graph, found: Mapping[str, Holder], path: str | Path) -> tu
     for node in graph:
         names = kept(graph, node)
         held = found[node.name].blobs if node.name in found else []
+        held = in_the_nets_way(node.type, [graph.parameters[name].weight.shape for name in names], held)
         if not held:
             owned = [name for name in names if graph.parameters[name].layer == node.name]
             missing += [node.name] * bool(owned)
@@ -151,7 +155,9 @@ def _wrong(
     owned = [graph.parameters[name].layer == node.name for name in names]
     if len(held) > len(names) or any(owned[len(held) :]):
         return NktcError(
-            f'layer "{node.name}" has {len(names)} weights, {path} has {len(held)} of that name', at=node.at
+            f'layer "{node.name}" has {len(names)} weights, {path} has {len(held)} of that name',
+            at=node.at,
+            help=SCALED if (node.type, len(names), len(held)) == ("BatchNorm", 3, 5) else "",
         )
     for index, (name, entry, own) in enumerate(zip(names, held, owned, strict=False)):
         shape = graph.parameters[name].weight.shape

@@ -61,6 +61,16 @@ def test_nvidia_caffes_raw_numbers_are_read(kind: int, dtype: str) -> None:
     np.testing.assert_array_equal(found.array(), values.astype(np.float32))
 
 
+@pytest.mark.parametrize("diff", [False, True])
+def test_blobs_of_five_axes_are_read_as_c3d_1_0_wrote_them(diff: bool) -> None:
+    """There 1 to 5 are num, channels, length, height and width, 6 is data and 7 is diff."""
+    dims = bytes([0x08, 2, 0x10, 1, 0x18, 3, 0x20, 4, 0x28, 1])
+    size = VALUES.nbytes
+    data = bytes([0x32, size]) + VALUES.tobytes()
+    more = bytes([0x3A, size]) + VALUES.tobytes() if diff else b""
+    np.testing.assert_array_equal(read(dims + data + more), VALUES.reshape(2, 1, 3, 4, 1))
+
+
 def test_numbers_that_stand_one_by_one_or_in_several_pieces_are_read() -> None:
     one_by_one = b"".join(b"\x2d" + value.tobytes() for value in VALUES.ravel())
     shape = shaped(2, 3, 4).SerializeToString()

@@ -144,14 +144,62 @@ def test_intels_may_leave_the_bias_and_bend(layer: Callable[..., BatchNorm]) -> 
 
 
 @pytest.mark.parametrize(
+    ("settings", "averages", "learned"),
+    [
+        ("scale_filler { value: 2 }", True, [2, 0]),
+        ("scale_bias: false scale_filler { value: 2 }", True, [2, 0]),
+        ("bias_filler { value: 3 }", True, [1, 3]),
+        ("filler { value: 2 } bias_filler { value: 3 }", False, [2, 3]),
+        ("use_weight_bias: true bias_filler { value: 3 }", False, [1, 3]),
+        ("use_weight_bias: false bias_filler { value: 3 }", False, []),
+        ("scale_bias: false", False, []),
+    ],
+)
+def test_a_filler_alone_makes_it_learn(
+    layer: Callable[..., BatchNorm], settings: str, averages: bool, learned: list[float]
+) -> None:
+    it = layer("BatchNorm", f"batch_norm_param {{ {settings} }}", (4, 3))
+    assert it.averages is averages
+    assert [one.filler.value for one in it.weights((4, 3)).values()][3:] == learned
+
+
+def test_an_eps_of_0_trains(layer: Callable[..., BatchNorm]) -> None:
+    it = layer("BatchNorm", "batch_norm_param { eps: 0 }", (4, 1), phase=Phase.TRAIN)
+    x = torch.tensor([[1.0], [1.0], [5.0], [5.0]])
+    torch.testing.assert_close(it.forward(x, **state(1)), torch.tensor([[-1.0], [-1.0], [1.0], [1.0]]))
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ("eps: -1", "eps is -1"),
         ("disable_mean: true", "takes no disable_mean"),
         ("update_global_stats: true", "takes no update_global_stats"),
-        ("use_global_stats: false stats_batch_size: 2", "its stats_batch_size 2 is not its batch 4"),
+        ("use_global_stats: false stats_batch_size: 3", "its batch 4 does not divide by its stats_batch_size 3"),
     ],
 )
 def test_what_one_fork_alone_has_is_refused(
     refusal: Callable[..., tuple[str, str]], settings: str, message: str
 ) -> None:
     assert refusal("BatchNorm", f"batch_norm_param {{ {settings} }}", (4, 3))[0] == message
+
+
+def test_intels_parts_of_a_batch_are_normalised_one_after_the_other() -> None:
+    x = torch.randn(6, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    state = [torch.tensor([1.0, 2, 3]).double(), torch.tensor([4.0, 5, 6]).double(), torch.tensor([7.0]).double()]
+    held = [one.clone() for one in state]
+    y = BatchNorm(stored=False, keep=0.9, eps=0.01, part=2).forward(x, *state)
+    (y * torch.arange(72.0).view(6, 3, 2, 2)).sum().backward()
+    values, gradient = x.detach(), torch.empty(6, 3, 2, 2, dtype=torch.float64)
+    for i in range(0, 6, 2):
+        part, slope = values[i : i + 2], torch.arange(72.0).view(6, 3, 2, 2)[i : i + 2].double()
+        mean, variance = part.mean((0, 2, 3), keepdim=True), part.var((0, 2, 3), correction=0, keepdim=True)
+        normal = (part - mean) / (variance + 0.01).sqrt()
+        torch.testing.assert_close(y[i : i + 2].detach(), normal)
+        found = part.var((0, 2, 3))  # of 8 numbers, corrected
+        held = [0.9 * a + b for a, b in zip(held, (mean.flatten(), found, torch.ones(1)), strict=True)]
+        shift = slope.mean((0, 2, 3), keepdim=True) + (slope * normal).mean((0, 2, 3), keepdim=True) * normal
+        gradient[i : i + 2] = (slope - shift) / (variance + 0.01).sqrt()
+    torch.testing.assert_close(x.grad, gradient)
+    for one, expected in zip(state, held, strict=True):
+        torch.testing.assert_close(one, expected)

@@ -12,7 +12,7 @@ from nktc.ir import Layer, Phase
 
 X = (4, 3, 2, 5)
 ALONG = (0, 2, 3)
-WINDOWS = "bn_param { slope_filler { value: 1 } bias_filler { value: 0 } momentum: 0.8 eps: 0.01 }"
+PSPNET = "bn_param { slope_filler { value: 1 } bias_filler { value: 0 } momentum: 0.8 eps: 0.01 }"
 
 
 def weights(it: Layer) -> dict[str, Tensor]:
@@ -44,7 +44,7 @@ def test_segnets_is_a_factor_and_a_shift_in_inference(layer: Callable[..., Layer
 
 
 def test_the_other_stores_in_train_what_it_takes_in_test(layer: Callable[..., Layer], x: Tensor) -> None:
-    it = layer("BN", WINDOWS, X, phase=Phase.TRAIN)
+    it = layer("BN", PSPNET, X, phase=Phase.TRAIN)
     held = weights(it)
     assert list(held) == ["slope", "bias", "mean", "variance"]
     assert [weight.learns for weight in it.weights(X).values()] == [True, True, False, False]
@@ -55,7 +55,13 @@ def test_the_other_stores_in_train_what_it_takes_in_test(layer: Callable[..., La
     torch.testing.assert_close(held["mean"], 0.8 * before["mean"] + 0.2 * mean)
     torch.testing.assert_close(held["variance"], 0.8 * before["variance"] + 0.2 * variance)
     stored = (x - held["mean"]) / (held["variance"] + 0.01).sqrt() * held["slope"] + held["bias"]
-    torch.testing.assert_close(layer("BN", WINDOWS, X).forward(x, **held), stored)
+    torch.testing.assert_close(layer("BN", PSPNET, X).forward(x, **held), stored)
+
+
+def test_the_stored_variance_starts_at_0_and_frozen_at_1(layer: Callable[..., Layer]) -> None:
+    for settings, start in (("momentum: 0.9", 0), ("momentum: 0.9 frozen: true", 1)):
+        found = layer("BN", f"bn_param {{ {settings} }}", X).weights(X)["variance"].filler
+        assert (found.type, found.value) == ("constant", start)
 
 
 def test_frozen_it_learns_and_stores_nothing(layer: Callable[..., Layer], x: Tensor) -> None:
@@ -72,7 +78,7 @@ def test_frozen_it_learns_and_stores_nothing(layer: Callable[..., Layer], x: Ten
     ("settings", "tops", "message"),
     [
         ("", 1, "does not say which of two it is"),
-        ("bn_mode: LEARN momentum: 0.9", 1, "bn_mode is SegNet's, momentum is caffe-windows's"),
+        ("bn_mode: LEARN momentum: 0.9", 1, "bn_mode is SegNet's, momentum is PSPNet's"),
         ("momentum: 2", 1, "momentum 2 is outside 0 to 1"),
         ("bn_mode: INFERENCE", 2, "makes 1 top, not 2"),
     ],

@@ -57,6 +57,7 @@ def run(settings: str, arrays: list[np.ndarray], target: str = "onnxruntime") ->
         ("num_classes: 3 confidence_threshold: 2", 1),
         ("num_classes: 3 keep_top_k: 0 confidence_threshold: 0", 1),
         ("num_classes: 1 confidence_threshold: 0", 1),
+        ("num_classes: 3 background_label_id: 3 confidence_threshold: 0", 1),
     ],
 )
 def test_chosen_inside_of_a_file_boxes_are_those_chosen_outside(
@@ -98,11 +99,19 @@ def test_a_picture_as_fourth_bottom_is_not_looked_at(layer: Callable[..., Layer]
     torch.testing.assert_close(own.forward(*tensors, picture), own.forward(*tensors))
 
 
+@pytest.mark.parametrize("background", [-2, 3, 20])
+def test_with_a_background_that_is_no_class_every_class_is_found(layer: Callable[..., Layer], background: int) -> None:
+    arrays = given(1)
+    settings = f"num_classes: 3 background_label_id: {background} confidence_threshold: 0"
+    own = layer("DetectionOutput", f"detection_output_param {{ {settings} }}", *shapes(arrays))
+    rows = own.forward(*map(torch.from_numpy, arrays))
+    assert set(rows[0, 0, :, 1].tolist()) == {0, 1, 2}
+
+
 @pytest.mark.parametrize(
     ("settings", "inputs", "message"),
     [
         ("", None, "has no num_classes"),
-        ("num_classes: 3 background_label_id: 3", None, "background_label_id 3 is none of its 3 classes"),
         ("num_classes: 3 background_label_id: -1", None, "background_label_id -1 goes with share_location: false"),
         ("num_classes: 3 nms_param { nms_threshold: -1 }", None, "nms_threshold is -1"),
         ("num_classes: 3 nms_param { eta: 1.5 }", None, "eta is 1.5"),

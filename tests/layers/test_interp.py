@@ -41,6 +41,14 @@ def test_the_corners_stay_where_they_are(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(nearest, plain(x, *size, nearest=True))
 
 
+@pytest.mark.parametrize(("n", "m", "place", "taken"), [(4, 7, 3, 2), (14, 23, 11, 6), (76, 19, 15, 62)])
+def test_between_two_pixels_f32_decides(n: int, m: int, place: int, taken: int) -> None:
+    """Each place is exactly between two pixels; where n - 1 by m - 1 is rounded down, the one before is the nearer."""
+    assert (2 * place * (n - 1)) % (2 * (m - 1)) == m - 1
+    x = torch.arange(float(n)).view(1, 1, 1, n)
+    assert Interp((1, m), mode="NEAREST").forward(x)[0, 0, 0, place] == taken
+
+
 @pytest.mark.parametrize(
     ("settings", "size"),
     [

@@ -15,6 +15,7 @@ from layers.examples import Example
 from nktc import export, module, reader
 from nktc.ir import Phase
 from nktc.layers import Proposal
+from nktc.layers.suppression import greedy
 
 RATIOS, SCALES, STRIDE = (0.5, 1.0), (1.0, 2.5), 4
 SETTINGS = "proposal_param { ratio: 0.5 ratio: 1 scale: 1 scale: 2.5 feat_stride: 4 base_size: 8 min_size: 4 %s }"
@@ -32,7 +33,9 @@ def anchors() -> list[list[float]]:
 
 
 def overlap(a: list[float], b: list[float]) -> float:
-    """Intersection by union, the last pixel counted."""
+    """Intersection by union, the last pixel counted; boxes apart share nothing."""
+    if a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]:
+        return 0.0
     width, height = min(a[2], b[2]) - max(a[0], b[0]) + 1, min(a[3], b[3]) - max(a[1], b[1]) + 1
     common = max(width, 0) * max(height, 0)
     areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
@@ -40,6 +43,7 @@ def overlap(a: list[float], b: list[float]) -> float:
 
 
 def plainly(scores: np.ndarray, offsets: np.ndarray, info: np.ndarray, before: int, after: int) -> list[list[float]]:
+    """The rows of boxes that are large enough; the others score 0, and come behind in an order of their own."""
     rows = []
     height, width, down, right = info.tolist()
     for image in range(len(scores)):
@@ -60,7 +64,7 @@ def plainly(scores: np.ndarray, offsets: np.ndarray, info: np.ndarray, before: i
         for score, sides in found:
             if len(kept) < after and all(overlap(sides, other) <= 0.5 for _, other in kept):
                 kept.append((score, sides))
-        rows += [[image, *sides, score] for score, sides in kept]
+        rows += [[image, *sides, score] for score, sides in kept if score > 0]
     return rows
 
 
@@ -74,16 +78,19 @@ def test_regions_are_those_of_a_plain_loop_in_runtimes_too(before: int, after: i
     graph = Example("Proposal", settings, (scores.shape, offsets.shape, info.shape), tops=2).graph()
     made = module.compile(graph)(*map(torch.from_numpy, (scores, offsets, info)))
     rows = np.array(plainly(scores, offsets, info[0], before, after))
-    np.testing.assert_allclose(made["y0"], rows[:, :5], atol=1e-4)
-    np.testing.assert_allclose(made["y1"], rows[:, 5], atol=1e-6)
+
+    def large(regions: np.ndarray, likely: np.ndarray) -> None:
+        np.testing.assert_allclose(regions[likely > 1e-20], rows[:, :5], atol=1e-4)
+        np.testing.assert_allclose(likely[likely > 1e-20], rows[:, 5], atol=1e-6)
+
+    large(made["y0"].numpy(), made["y1"].numpy())
     model = onnx_ir.to_proto(export.to_onnx(graph)).SerializeToString()
     fed = {"x0": scores, "x1": offsets, "x2": info}
-    regions, likely = onnxruntime.InferenceSession(model).run(["y0", "y1"], fed)
-    np.testing.assert_allclose(regions, rows[:, :5], atol=1e-4)
-    np.testing.assert_allclose(likely, rows[:, 5], atol=1e-6)
+    large(*onnxruntime.InferenceSession(model).run(["y0", "y1"], fed))
     openvino = pytest.importorskip("openvino")
     compiled = openvino.compile_model(openvino.Core().read_model(model, b""), "CPU")
-    np.testing.assert_allclose(compiled(fed)["y0"], rows[:, :5], atol=1e-4)
+    found = compiled(fed)
+    large(found["y0"], found["y1"])
 
 
 def test_anchors_are_those_of_pvanet() -> None:
@@ -92,8 +99,26 @@ def test_anchors_are_those_of_pvanet() -> None:
     assert found == [(-84, -40, 99, 55), (-56, -56, 71, 71), (-36, -80, 51, 95)]
 
 
+def test_equal_scores_are_in_the_order_of_pvanets_quicksort() -> None:
+    settings = "proposal_param { ratio: 1 scale: 1 base_size: 1 feat_stride: 1 min_size: 0 }"
+    graph = Example("Proposal", settings, ((1, 2, 1, 5), (1, 4, 1, 5), (1, 4))).graph()
+    scores = torch.tensor([[0.0] * 5, [0.2, 0.1, 0.2, 0.3, 0.2]]).reshape(1, 2, 1, 5)
+    regions = module.compile(graph)(scores, torch.zeros(1, 4, 1, 5), torch.tensor([[9.0, 9, 1, 1]]))["y0"]
+    assert regions[:, 1].tolist() == [3, 0, 2, 4, 1]
+
+
+def test_boxes_less_than_a_pixel_apart_overlap_nothing() -> None:
+    first, apart, beside = [0.0, 0, 1, 1], [1.5, 0, 2, 1], [1.0, 0, 2, 1]
+    # Counting the last pixel the first and the third share 2 of 6; the second, which begins later, nothing.
+    boxes = np.array([first, apart, beside], np.float32)
+    assert greedy(boxes, np.arange(2), 0.1, pixel=1).tolist() == [0, 1]
+    assert greedy(boxes, np.array([0, 2]), 0.3, pixel=1).tolist() == [0]
+    assert greedy(boxes, np.array([0, 2]), 0.35, pixel=1).tolist() == [0, 2]
+
+
 def test_a_net_goes_on_with_as_many_regions_as_there_are() -> None:
-    text = Example("Proposal", SETTINGS % "nms_thresh: 0.5", ((1, 8, 3, 5), (1, 16, 3, 5), (1, 4))).text()
+    settings = SETTINGS.replace("min_size: 4", "min_size: 0") % "nms_thresh: 0.5"  # none scores 0
+    text = Example("Proposal", settings, ((1, 8, 3, 5), (1, 16, 3, 5), (1, 4))).text()
     text += """
         layer { name: "f" type: "Input" top: "f" input_param { shape { dim: 1 dim: 2 dim: 6 dim: 6 } } }
         layer { name: "p" type: "ROIPooling" bottom: "f" bottom: "y0" top: "p" roi_pooling_param { pooled_size: 2 } }

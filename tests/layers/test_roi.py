@@ -34,7 +34,7 @@ def rounded(x: float) -> int:
 
 
 def largest(x: np.ndarray, rows: int, columns: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The largest values, and how often each pixel is one."""
+    """The largest values, and how often each pixel of a region is one."""
     height, width = x.shape[2:]
     y, chosen = np.zeros((len(REGIONS), x.shape[1], rows, columns)), np.zeros(x.shape)
     for r, (image, *sides) in enumerate(REGIONS.tolist()):
@@ -48,7 +48,7 @@ def largest(x: np.ndarray, rows: int, columns: int, scale: float) -> tuple[np.nd
                         best = (h, w)
             if best:
                 y[r, c, i, j] = x[int(image), c, *best]
-                chosen[int(image), c, *best] += 1
+                chosen[int(image), c, *best] += top <= best[0] <= bottom and left <= best[1] <= right
     return y, chosen
 
 
@@ -76,6 +76,24 @@ def test_cells_have_the_largest_value_and_its_pixel_has_the_gradient(rows: int, 
     np.testing.assert_array_equal(y.detach(), expected)
     assert x.grad is not None
     np.testing.assert_array_equal(x.grad, chosen)
+
+
+def test_a_cell_that_reaches_beyond_its_region_sends_no_gradient_there() -> None:
+    # 11 cells of 29 / 11 pixels come to a little more than 29 in f32: the last cell ends behind pixel 29.
+    x = torch.arange(31.0).reshape(1, 1, 1, 31).requires_grad_()
+    y = ROIPooling(1, 11).forward(x, torch.tensor([[0.0, 0, 0, 28, 0]]))
+    y[..., -1].sum().backward()
+    assert y[0, 0, 0, -1].item() == 29
+    assert x.grad is not None
+    assert not x.grad.any()
+
+
+def test_corners_are_rounded_as_c_rounds() -> None:
+    x = torch.arange(4.0).reshape(1, 1, 1, 4)
+    below = float(np.nextafter(np.float32(0.5), np.float32(0)))  # 0.5 more is 1 in f32
+    for corner, first in ((below, 0), (0.5, 1), (1.5, 2), (2.4999998, 2)):
+        y = ROIPooling(1, 1).forward(x, torch.tensor([[0.0, corner, 0, corner, 0]]))
+        assert y.item() == first
 
 
 @pytest.mark.parametrize(("outputs", "group", "scale"), [(2, 3, 1.0), (3, 2, 0.5), (1, 1, 0.25)])

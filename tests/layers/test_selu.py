@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nktc.ir import Layer, Phase
+from nktc.ir import Graph, Layer, Phase
 
 
 @pytest.mark.parametrize("kind", ["SeLu", "SELU", "SeLU"])
@@ -19,6 +19,20 @@ def test_the_three_names_are_one_bend(layer: Callable[..., Layer], kind: str) ->
     other = layer(kind, "selu_param { lambda: 2 alpha: 0.5 }", (8,))
     expected = [2 * (v if v > 0 else 0.5 * math.expm1(v)) for v in x.tolist()]
     torch.testing.assert_close(other.forward(x), torch.tensor(expected))
+
+
+def test_in_place_the_slope_is_taken_at_the_output(read: Callable[..., Graph]) -> None:
+    """DeepDetect's Caffe bends the input by what is there when it learns, which is the output by then."""
+    graph = read("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 } } }
+        layer { name: "it" type: "SeLu" bottom: "x" top: "x" selu_param { lambda: 2 alpha: 0.5 } }
+    """)
+    x = torch.tensor([-1.0, 0.0, 3.0], requires_grad=True)
+    y = graph.nodes[-1].layer.forward(x)
+    y.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(y, torch.tensor([math.expm1(-1), 0, 6]))
+    torch.testing.assert_close(x.grad, torch.tensor([math.exp(math.expm1(-1)), 1, 2]))
 
 
 def test_dropped_values_keep_mean_and_variance(layer: Callable[..., Layer]) -> None:

@@ -120,6 +120,12 @@ def test_unpooling_of_its_other_name_covers_what_its_windows_cover(
     np.testing.assert_allclose(it.forward(torch.from_numpy(x)), spread(x, size, kernel, stride, pad, method), atol=1e-5)
 
 
+def test_unpooling_of_its_other_name_takes_the_middle_unless_told(layer: Callable[..., Layer]) -> None:
+    it = layer("UnPooling", "unpooling_param { out_kernel_size: 3 out_stride: 3 }", (1, 1, 1, 2))
+    found = it.forward(torch.tensor([[[[7.0, 8.0]]]]))
+    assert found.tolist() == [[[[0] * 6, [0, 7, 0, 0, 8, 0], [0] * 6]]]
+
+
 def test_windows_are_found_from_the_size_of_a_second_bottom() -> None:
     it = UnPooling("REP")
     assert it.shape((1, 2, 4, 5), (1, 1, 12, 9)) == (1, 2, 12, 10)  # two windows of 5 do not cover 9 evenly
@@ -152,7 +158,7 @@ IMAGE = (1, 2, 4, 4)
         ("Unpooling", "unpool_size: 8", (IMAGE,), "has no kernel_size"),
         ("Unpooling", "kernel_size: 2 unpool_size: 8 unpool: DIV", (IMAGE,), "unpool DIV is UnPooling's"),
         ("Unpooling", "kernel_size: 2 unpool_size: 8 unpool: AVE", (IMAGE, IMAGE), "AVE takes no mask"),
-        ("UnPooling", "out_kernel_size: 2", (IMAGE,), "unpool MAX is Unpooling's"),
+        ("UnPooling", "out_kernel_size: 2 unpool: MAX", (IMAGE,), "unpool MAX is Unpooling's"),
         ("UnPooling", "unpool: REP", (IMAGE,), "has no out_kernel_size"),
         (
             "UnPooling",
