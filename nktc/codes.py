@@ -134,9 +134,10 @@ CODES = {
         """,
     ),
     "wrong-file": Code(
-        "A solver is given for a net, or a net for a solver.",
+        "A solver is given for a net, a net for a solver, or a file that is neither.",
         """
-        A net is a list of layer { ... }; a solver names a net and tells how it is trained.
+        A net is a list of layer { ... }; a solver names a net and tells how it is trained. Of files of other kinds,
+        such as label maps and models of other frameworks, the message says what they are.
         """,
         wrong="""
         nktc train --solver net.prototxt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -26,8 +27,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         make_folder(target.parent)
         mode = 0o666 & ~_umask()
-        if target.exists():
-            # A folder, and also /dev/null: taking its name would remove a device.
+        if os.path.exists(path):
+            # A folder, a pipe that /dev/stdout names, and also /dev/null: taking its name would remove a device.
             if not target.is_file():
                 raise NktcError(f"cannot write {path}: it is {'a folder' if target.is_dir() else 'no plain file'}")
             mode = stat.S_IMODE(target.stat().st_mode)
@@ -113,6 +114,12 @@ def _readable(path: str | Path, what: str) -> Iterator[None]:
         raise NktcError(f"cannot read {what} {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
+def spare(path: str | Path, *read: str | Path) -> None:
+    """Raises NktcError where writing to `path` would replace one of the files that are read."""
+    if os.path.exists(path) and any(os.path.exists(one) and os.path.samefile(path, one) for one in read):
+        raise NktcError(f"{path} is what is read", help="give what is written another name")
+
+
 def find_file(name: str, folder: Path) -> Path:
     """The file or folder that a text in `folder` calls `name`: beside that text or, as Caffe has it, under the working
     directory; where it is in neither, the path beside the text."""
@@ -127,6 +134,30 @@ def _umask() -> int:
     return mask
 
 
+ELSEWHERE = "export it to ONNX with the tools it comes from, and nktc convert takes that"
+"""What to do with a model of another framework."""
+
+MODELS = (
+    (  # ir_version, and behind it the producer, the graph or the operators' version
+        rb"\x08[\x01-\x20](?:\x12[\x01-\x7f](?![ -~]*\.caffemodel)|\x3a|\x42[\x02-\x20])",
+        "it is an ONNX model, which has its own weights: nktc convert MODEL.onnx -o OUT takes it alone",
+    ),
+    (
+        rb"\x08[\x80-\xff]{0,4}[\x00-\x7f]\x12[\x01-\x7f][ -~]*\.caffemodel",
+        "it is the state of a solver: nktc train --snapshot goes on from it",
+    ),
+    (rb"\x08\x01\x10[\x01-\x7f]\x18", "it is a mean image: transform_param { mean_file: FILE } names it"),
+    (rb"\n(?:[\x80-\xff][\x01-\x7f]|[\x04-\x7f])\n[\x01-\x7f][ -~]", f"it is a model of TensorFlow: {ELSEWHERE}"),
+    (rb"\x08\x01\x12[\x80-\xff]{1,4}[\x01-\x7f][\n\x12]", f"it is a model of TensorFlow: {ELSEWHERE}"),
+    (rb"....TFL3", f"it is a model of TensorFlow Lite: {ELSEWHERE}"),
+    (rb"\x89PNG|\xff\xd8\xff", "it is a picture"),
+    (rb"\x93NUMPY", "it is an array of NumPy's"),
+    (rb"\x80[\x02-\x05]", "it is a pickle of Python, which could hold any program: save the weights as .safetensors"),
+    (rb"[pf]trt", "it is an engine of TensorRT: give what it was made from"),
+)
+"""How binary models of other kinds begin, and what they are."""
+
+
 def in_its_place(head: bytes) -> str:
     """What a file is in place of a binary one, told by its first bytes, and what to do about it; "" where it may be
     one."""
@@ -134,9 +165,18 @@ def in_its_place(head: bytes) -> str:
         return "it is the pointer that Git LFS keeps in place of the file: git lfs pull fetches the file itself"
     if head.startswith(b"\x1f\x8b"):
         return "it is packed with gzip: unpack it with gunzip first"
-    start = head.lstrip()[:100].lower()
+    for beginning, told in MODELS:
+        if re.match(beginning, head, re.DOTALL):
+            return told
+    start = head.lstrip()[:200].lower()
+    if start.startswith(b"<") and b"<net" in start:
+        return f"it is a model of OpenVINO: {ELSEWHERE}"
     if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
         return "it is a web page in place of the file, as a failed download leaves: download it again"
+    if start.startswith(b"{") and b'"nodes"' in start:
+        return f"it is a graph of MXNet or TVM: {ELSEWHERE}"
+    if start.startswith(b"404: not found"):
+        return "it is what a failed download leaves: download it again"
     if start.startswith(b'{"') and start.isascii():
         return "it is JSON, as a failed download leaves: download it again"
     return ""

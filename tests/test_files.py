@@ -86,6 +86,16 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path):
     assert names(tmp_path) == ["folder", "pipe"]
 
 
+def test_what_a_descriptor_stands_for_is_not_replaced_either(tmp_path):
+    ends = os.pipe()
+    try:
+        with pytest.raises(NktcError, match=f"cannot write /dev/fd/{ends[1]}: it is no plain file"):
+            files.write_text(f"/dev/fd/{ends[1]}", "x")
+    finally:
+        for end in ends:
+            os.close(end)
+
+
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(NktcError) as caught:

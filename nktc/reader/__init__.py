@@ -13,6 +13,7 @@ from nktc.reader.net_file import NetFile, from_message, from_tree, must_exist, p
 from nktc.reader.normalized import normalized
 from nktc.reader.sources import Source, sources
 from nktc.reader.state import State, included
+from nktc.reader.strangers import refuse_stranger, stranger
 from nktc.reader.upgrade import upgrade_net, upgrade_solver
 from nktc.reader.upgrade_file import upgrade_file
 
@@ -38,7 +39,9 @@ __all__ = [
     "read_net",
     "read_tree",
     "refusals",
+    "refuse_stranger",
     "sources",
+    "stranger",
     "upgrade_file",
     "upgrade_net",
     "upgrade_solver",

@@ -116,9 +116,14 @@ def _written(data: memoryview, path: str | Path, names: Sequence[str]) -> str:
     trees = {id(reading.tree): reading for reading in reversed(likely) if reading.misfits() == least}
     meant = {text.print_tree(forks.meant(reading.tree)): reading for reading in trees.values()}
     if len(meant) > 1:
-        them = " or ".join(reading.dialect for reading in likely if reading in [*meant.values()])
-        help = f"say which: nktc upgrade {path} --dialect NAME -o NET.prototxt writes it as text"
-        said = f"{path} may be in the dialect of {them}, and is not the same net in each"
+        as_bvlc = [reading.tree for reading in likely if reading.dialect == "BVLC"]
+        them = [
+            "BVLC" if any(reading.tree is tree for tree in as_bvlc) else reading.dialect
+            for reading in likely
+            if reading in [*meant.values()]
+        ]
+        help = f"write it as text: nktc upgrade {path} --dialect NAME -o NET.prototxt, and give that with it as weights"
+        said = f"{path} may be in the dialect of {' or '.join(them)}, and is not the same net in each"
         raise NktcError(said, help=help, code="dialect")
     (reading,) = meant.values()
     return text.print_tree(_without_phases(_without_producer(reading.tree)))

@@ -15,6 +15,7 @@ from nktc.reader.binary import is_binary, read_binary
 from nktc.reader.blocks import expand
 from nktc.reader.kind import is_solver
 from nktc.reader.old_names import layer_type
+from nktc.reader.strangers import refuse_other_bytes, refuse_stranger, stranger
 from nktc.reader.upgrade import upgrade_old
 from nktc.schema import NetParameter
 
@@ -47,13 +48,20 @@ class NetFile:
 def read_tree(path: str | Path, dialect: str = "") -> text.Tree:
     """The tree of a prototxt, or of the net inside a binary file such as a .caffemodel: what it is is told by what is
     in it. The dialect of a binary file is found where none is named. Raises NktcErrors."""
-    return read_binary(path, dialect) if is_binary(path) else text.read(path)
+    try:
+        if is_binary(path):
+            refuse_other_bytes(path)
+            return read_binary(path, dialect)
+        return text.read(path)
+    except NktcError as refused:
+        raise stranger(path, refused) from None
 
 
 def read_net(path: str | Path, strict: bool = True, dialect: str = "") -> NetFile:
     """Read a net, see `read_tree`. Raises located NktcErrors; unless it is `strict`, what is wrong inside single layers
     is left for `build`, which finds what else is wrong with the net. Only for nets that are built."""
     tree = read_tree(path, dialect)
+    refuse_stranger(tree, path)
     if is_solver(tree):
         raise NktcError(f"{path} is a solver, not a net", help="give the net that it names", code="wrong-file")
     return _bound(tree, str(path), strict)

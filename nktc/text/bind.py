@@ -74,11 +74,13 @@ class _Binder:
         slots, required = _slots(message.DESCRIPTOR)
         around = (*around, (owner, message.DESCRIPTOR))
         first: dict[str, Field] = {}
+        strange: set[str] = set()
         for field in tree.fields:
             name = field.name
             slot = slots.get(name)
             if slot is None:
-                if not _is_known(message.DESCRIPTOR.name, name):
+                if name not in strange and not _is_known(message.DESCRIPTOR.name, name):
+                    strange.add(name)  # told once
                     self.unknown(field, owner, tree, around)
                 continue
             if not slot.repeated:
@@ -134,7 +136,8 @@ class _Binder:
         takes, shown, help = slot.takes, _shown(value), ""
         if value.kind == "parameter":
             help = "$ stands for a parameter, which only a block has"
-            self.refuse(f"{field.name} takes {takes}, not {shown}", value.span, help=help)
+            if not any(error.help == help for error in self.errors):
+                self.refuse(f"{field.name} takes {takes}, not {shown}", value.span, help=help)
             return
         if takes == TEXT and value.kind == "string":
             self.refuse(f"{field.name} takes text in UTF-8, which {shown} is not", value.span)

@@ -177,7 +177,7 @@ def test_a_file_that_could_mean_two_things_is_refused_unless_its_dialect_is_name
     with pytest.raises(NktcError) as refusal:
         said(pooled)
     assert refusal.value.code == "dialect"
-    assert "may be in the dialect of nktc or Intel, and is not the same net in each" in refusal.value.message
+    assert "may be in the dialect of BVLC or Intel, and is not the same net in each" in refusal.value.message
     assert "--dialect NAME" in refusal.value.help
     has(said(pooled, "BVLC"), "round_mode: FLOOR")
     has(said(pooled, "Intel"), "avg_include_pad: true")
@@ -185,6 +185,25 @@ def test_a_file_that_could_mean_two_things_is_refused_unless_its_dialect_is_name
     has(
         said(net(INPUT, layer("Pooling", (121, [(2, 2), (13, 1)])), layer("Reorg", (159, [(1, 2)])))), "avg_include_pad"
     )
+
+
+def test_region_nets_of_r_fcn_and_faster_r_cnn_are_told_by_their_layers(said) -> None:
+    pooled = layer("PSROIPooling", (10001, [(1, 0.0625), (2, 21), (3, 7)]))
+    has(said(net(INPUT, pooled)), "psroi_pooling_param { spatial_scale: 0.0625 output_dim: 21 group_size: 7 }")
+    pooled = layer("ROIPooling", (8266711, [(1, 6), (2, 7)]))
+    has(said(net(INPUT, pooled)), "roi_pooling_param { pooled_h: 6 pooled_w: 7 }")
+
+
+def test_bn_and_dilation_of_tsn_have_its_numbers(said) -> None:
+    made = net(
+        INPUT,
+        layer("BN", (137, [(3, 0.5), (5, 1)])),
+        layer("Convolution", (106, [(1, 2), (4, 1), (16, 2)])),
+        layer("Scale", (160, [(4, 1)])),
+    )
+    has(said(made), "bn_param { momentum: 0.5 frozen: true }")
+    has(said(made), "dilation: 2")
+    has(said(made), "scale_param { bias_term: true }")
 
 
 def test_a_net_that_was_written_here_is_no_forks(said) -> None:
