@@ -26,17 +26,19 @@ def supposed(net: NetFile, shapes: Mapping[str, Shape]) -> Callable[[Layer, Sequ
 
 
 def named(shapes: Mapping[str, Shape], nets: Sequence[NetFile]) -> dict[str, Shape]:
-    """Shapes of --input-shape by the blob they are for; that of no name is for the first blob that is fed. Raises
-    NktcError for a blob that is fed in none of the nets."""
-    known = catalogue()
-    layers = [layer for net in nets for layer in net.message.layer if layer.type in known]
-    fed = list(dict.fromkeys(top for layer in layers if known[layer.type].source for top in layer.top))
+    """Shapes of --input-shape by the blob they are for; that of no name is for the first blob that is fed and is no
+    label. Raises NktcError for a blob that is fed in none of the nets."""
+    fed = list(dict.fromkeys(top for net in nets for layer in net.message.layer if _feeds(layer) for top in layer.top))
     for name in shapes:
         if name not in fed and (name or not fed):
             what = f'names "{name}", which nothing feeds' if name else "is given, and the net is fed nothing"
             help = near(name, fed) or (f"what is fed is {', '.join(fed)}" if fed else "")
             raise NktcError(f"--input-shape {what}", help=help)
-    return {name or fed[0]: shape for name, shape in shapes.items()}
+    if "" not in shapes:
+        return dict(shapes)
+    labels = {label for net in nets for label in _labels(net)}
+    first = next((top for top in fed if top not in labels), fed[0])
+    return {name or first: shape for name, shape in shapes.items()}
 
 
 def open_model(
@@ -95,10 +97,16 @@ def _built(net: NetFile, shapes: Mapping[str, Shape]) -> Graph:
     return reader.build(_unlabelled(net, shapes), Phase.TEST, feeds=feeds(net))
 
 
+def _feeds(layer: LayerParameter) -> bool:
+    """Whether a layer brings data: one of that kind, or one of Python or of a type unknown here that takes nothing."""
+    kind = catalogue().get(layer.type)
+    return kind.source if kind and layer.type != "Python" else not layer.bottom
+
+
 def _data(net: NetFile) -> dict[int, LayerParameter]:
     """Its layers of data in TEST by their positions, without those of type Input."""
-    known, state = catalogue(), reader.State(Phase.TEST, net.message.state.level, tuple(net.message.state.stage))
-    sources = {at: one for at, one in enumerate(net.message.layer) if one.type in known and known[one.type].source}
+    state = reader.State(Phase.TEST, net.message.state.level, tuple(net.message.state.stage))
+    sources = {at: one for at, one in enumerate(net.message.layer) if _feeds(one)}
     return {at: one for at, one in sources.items() if one.type != "Input" and reader.included(one, state)}
 
 
@@ -131,7 +139,8 @@ def _unlabelled(net: NetFile, shapes: Mapping[str, Shape]) -> NetFile:
     SoftmaxWithLoss leaves its Softmax."""
     data, labels = _data(net), _labels(net)
     gone = _reached(net, labels)
-    losses = [one for one in gone.values() if one.type == "SoftmaxWithLoss"]
+    lost = {top for one in gone.values() if one.type != "SoftmaxWithLoss" for top in one.top}
+    losses = [at for at, one in gone.items() if one.type == "SoftmaxWithLoss" and lost.isdisjoint(one.bottom[:1])]
     layers: list[LayerParameter] = []
     trees: list[Tree | None] = []
     for at, (layer, tree) in enumerate(zip(net.message.layer, net.trees, strict=True)):
@@ -143,7 +152,7 @@ def _unlabelled(net: NetFile, shapes: Mapping[str, Shape]) -> NetFile:
                 one.input_param.shape.add(dim=shape if len(shape) != 3 else (1, *shape))
         elif at not in gone:
             made = [layer]
-        elif layer.type == "SoftmaxWithLoss":
+        elif at in losses:
             name = "prob" if len(losses) == 1 else f"{layer.name}_prob"
             made = [LayerParameter(name=name, type="Softmax", bottom=layer.bottom[:1], top=[name])]
             made[0].softmax_param.axis = layer.softmax_param.axis
@@ -167,13 +176,16 @@ def _unlabelled(net: NetFile, shapes: Mapping[str, Shape]) -> NetFile:
 
 def _snapshot(net: NetFile) -> NetFile:
     """The net of a snapshot that was taken in training with all its layers, which are those that its rules chose: in
-    TEST these would leave its data out."""
+    TEST these would leave its data out. A BatchNorm that was for TRAIN alone had another beside it in TEST, so that
+    its use_global_stats tells nothing of that."""
     phases = {rule.phase for layer in net.message.layer for rule in layer.include if rule.HasField("phase")}
     if phases != {Phase.TRAIN.value}:
         return net
     message = NetParameter()
     message.CopyFrom(net.message)
     for layer in message.layer:
+        if layer.include and layer.type == "BatchNorm":
+            layer.batch_norm_param.ClearField("use_global_stats")
         layer.ClearField("include")
     return dataclasses.replace(net, message=message)
 

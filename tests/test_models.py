@@ -9,6 +9,7 @@ import pytest
 from nktc import checking, data, models, reader
 from nktc.errors import NktcError
 from nktc.ir import Phase
+from nktc.layers import BatchNorm
 
 NET = """name: "n"
 layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "db" batch_size: 8 } }
@@ -101,8 +102,50 @@ def test_a_trained_net_is_deployed_without_its_data_its_labels_and_the_losses_of
     assert {value.name: value.shape for value in graph.outputs} == {"where": (1, 2), "prob": (1, 4)}
     assert [node.type for node in graph] == ["Input", "InnerProduct", "Split", "InnerProduct", "Softmax"]
     assert models.unsaid(net, {}) == ["data"]
+    unnamed = models.open_model(net, [], data.Places.from_environment(()), {"": (3, 4, 5)})
+    assert unnamed.inputs == graph.inputs  # though the label is fed before the data
     with pytest.raises(NktcError, match=r"gone\.txt"):
         models.open_model(net, [], data.Places.from_environment(()), {})
+
+
+def test_data_layers_of_python_and_of_unknown_types_may_be_absent_too(tmp_path: Path) -> None:
+    net = tmp_path / "net.prototxt"
+    head = 'layer { name: "d" %s top: "label" top: "data" include { phase: TEST } }\n'
+    python = 'type: "Python" python_param { module: "gone" layer: "Gone" }'
+    rest = TRAINED.split("layer {", 2)[2].replace("EuclideanLoss", "SomeForksLoss")
+    for kind in ('type: "SomeForksData"', python):
+        net.write_text(f"{head % kind}layer {{{rest}")
+        graph = models.open_model(net, [], data.Places.from_environment(()), {"": (3, 4, 5)})
+        assert [node.type for node in graph] == ["Input", "InnerProduct", "Split", "InnerProduct", "Softmax"]
+        with pytest.raises(NktcError, match=r"unknown layer type|needs your permission"):
+            models.open_model(net, [], data.Places.from_environment(()))
+
+
+def test_a_snapshot_of_training_normalizes_by_its_statistics(tmp_path: Path) -> None:
+    net = reader.parse_net("""
+        layer { name: "d" type: "MemoryData" top: "data" top: "label" include { phase: TRAIN }
+          memory_data_param { batch_size: 1 } }
+        layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" include { phase: TRAIN }
+          batch_norm_param { use_global_stats: false } }
+        layer { name: "always" type: "BatchNorm" bottom: "bn" top: "always"
+          batch_norm_param { use_global_stats: false } }
+        layer { name: "ip" type: "InnerProduct" bottom: "always" top: "ip" inner_product_param { num_output: 4 } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }""")
+    (tmp_path / "trained.caffemodel").write_bytes(net.message.SerializeToString())
+    graph = models.open_model(tmp_path / "trained.caffemodel", [], data.Places.from_environment(()), {"": (3, 4, 5)})
+    stored = {node.name: node.layer.stored for node in graph if isinstance(node.layer, BatchNorm)}
+    assert stored == {"bn": True, "always": False}  # the second is as Caffe has it: a rule for TRAIN alone hides one
+
+
+def test_a_loss_of_what_labels_lead_to_leaves_nothing(tmp_path: Path) -> None:
+    net = tmp_path / "net.prototxt"
+    net.write_text("""
+        layer { name: "d" type: "MemoryData" top: "data" top: "label" memory_data_param { batch_size: 1 } }
+        layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 4 } }
+        layer { name: "margin" type: "SomeForksMargin" bottom: "ip" bottom: "label" top: "margin" }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "margin" bottom: "label" top: "loss" }""")
+    graph = models.open_model(net, [], data.Places.from_environment(()), {"data": (3, 4, 5)})
+    assert [node.name for node in graph] == ["data", "ip"]
 
 
 def test_what_is_told_of_a_net_whose_stages_need_absent_data_is_the_data(net: Path) -> None:

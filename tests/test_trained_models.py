@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from nktc import export, module, passes, reader, weights
+from nktc import export, inference, module, passes, reader, weights
 from nktc.ir import Graph, Phase
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
@@ -53,3 +53,15 @@ def test_answers_are_caffes_in_every_runtime(name: str, run: str) -> None:
     for input, array in model.inputs.items():
         net.setInput(array, input)
     model.check({output: net.forward(output) for output in model.outputs})
+
+
+@pytest.mark.parametrize("nms", ["inside", "outside"])
+def test_a_detector_is_asked_for_caffes_boxes(tmp_path: Path, nms: str) -> None:
+    model = Model("wechat_qrcode_detect", "real")
+    graph = passes.nms_outside(model.graph) if nms == "outside" else model.graph
+    export.save(export.to_onnx(graph), tmp_path / "detect.onnx")
+    rows = model.outputs["detection_output"].reshape(-1, 7).tolist()
+    found = inference.load(tmp_path / "detect.onnx", device="cpu")(model.inputs["data"])
+    assert [(one.index, one.label) for one in found] == [(row[1], str(int(row[1]))) for row in rows]
+    given = [(one.probability, *one.box) for one in found if isinstance(one, inference.Detection)]
+    np.testing.assert_allclose(given, [row[2:] for row in rows], rtol=0, atol=1e-4)

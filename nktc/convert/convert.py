@@ -18,8 +18,8 @@ from nktc.ir import Shape
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a conversion came to: the net's name, the numbers of its layers and weights, what was written, and the proof
-    where one was asked for."""
+    """What a conversion came to: the net's name, the numbers of its layers and weights, what was written, the proof
+    where one was asked for, and what is to be known of the files."""
 
     name: str
     layers: int
@@ -27,6 +27,7 @@ class Outcome:
     files: tuple[Path, ...]
     about: str
     proof: Proof | None = None
+    note: str = ""
 
     @property
     def stands(self) -> bool:
@@ -41,6 +42,8 @@ class Outcome:
             lines.append("not verified: --verify runs source and result on the same inputs")
         elif not self.proof.holds:
             lines.append("the conversion does not verify: the files are kept under names that say so")
+        if self.note:
+            lines.append(f"note: {self.note}")
         return "\n".join(lines)
 
     def plain(self) -> dict[str, Any]:
@@ -52,6 +55,7 @@ class Outcome:
             "files": [str(path) for path in self.files],
             "format": self.about,
             "proof": self.proof.plain() if self.proof else None,
+            "note": self.note or None,
         }
 
 
@@ -93,4 +97,4 @@ def convert(
             files = tuple(wanted)
         files += tuple(report(proof, output))
     graph = written.graph
-    return Outcome(graph.name, len(graph), len(graph.arrays), files, KINDS[suffix][0], proof)
+    return Outcome(graph.name, len(graph), len(graph.arrays), files, KINDS[suffix][0], proof, written.note)

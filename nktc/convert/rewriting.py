@@ -332,7 +332,7 @@ def batch_norm(made: Layers, node: Node) -> None:
 
 @rewrite("BN")
 def bn(made: Layers, node: Node) -> None:
-    """SegNet's BN with folded statistics -> Scale; caffe-windows's -> BatchNorm and Scale."""
+    """SegNet's BN with folded statistics -> Scale; PSPNet's -> BatchNorm and Scale."""
     layer: Any = node.layer
     held = {name: array.reshape(-1) for name, array in zip(node.weights, made.arrays, strict=True)}
     if layer.kind == "AFFINE":

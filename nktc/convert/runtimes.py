@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,16 +24,19 @@ sys.modules["nktc"] = None  # the file is to run without it
 import torch
 from safetensors.torch import load_file, save_file
 path, weights, fed, made = sys.argv[1:]
+told, sys.stdout = sys.stdout, sys.stderr
 spec = importlib.util.spec_from_file_location("model", path)
 model = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(model)
 net = next(one for one in vars(model).values() if isinstance(one, type) and issubclass(one, torch.nn.Module))().eval()
 net.load_state_dict(load_file(weights))
-inputs = load_file(fed)
-with torch.inference_mode():
-    found = net(*(inputs[str(i)] for i in range(len(inputs))))
-found = found if isinstance(found, tuple) else (found,)
-save_file({str(i): y.float().contiguous().clone() for i, y in enumerate(found)}, made)
+for line in sys.stdin:
+    inputs = load_file(fed)
+    with torch.inference_mode():
+        found = net(*(inputs[str(i)] for i in range(len(inputs))))
+    found = found if isinstance(found, tuple) else (found,)
+    save_file({str(i): y.float().contiguous().clone() for i, y in enumerate(found)}, made)
+    print("made", file=told, flush=True)
 """
 
 Open = Callable[[], engines.Subject]
@@ -53,8 +57,8 @@ def of_onnx(path: Path, graph: Graph) -> dict[str, Open]:
 def of_source(files: Sequence[Path], graph: Graph) -> dict[str, Open]:
     """A PyTorch source file in a process of its own, which has no nktc."""
     weights, program = files
-    session = ProcessSession(program, weights, graph)
-    return {"python": lambda: _subject(f"{program} in a Python without nktc", session, graph)}
+    name = f"{program} in a Python without nktc"
+    return {"python": lambda: _subject(name, ProcessSession(program, weights, graph), graph)}
 
 
 def of_caffe(files: Sequence[Path], graph: Graph, places: data.Places) -> dict[str, Open]:
@@ -103,30 +107,56 @@ class OpenCvSession:
 
 
 class ProcessSession:
-    """A PyTorch source file with its weights, run anew for each call."""
+    """A PyTorch source file with its weights in a process of its own, which lives as long as the session."""
 
     device = "cpu"
 
     def __init__(self, program: Path, weights: Path, graph: Graph) -> None:
-        self.program, self.weights = program, weights
+        self.program = program
         self.inputs: tuple[Value, ...] = graph.inputs
         self.outputs: tuple[Value, ...] = graph.outputs
         self.facts = engines.Facts()
+        folder = tempfile.TemporaryDirectory()
+        self.fed, self.made, self.said = (Path(folder.name, name) for name in ("fed", "made", "said"))
+        arguments = [str(one) for one in (program, weights, self.fed, self.made)]
+        with self.said.open("w") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", DRIVER, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+        weakref.finalize(self, _end, self.process, folder)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with tempfile.TemporaryDirectory() as folder:
-            fed, made = Path(folder, "fed.safetensors"), Path(folder, "made.safetensors")
-            given = {str(i): np.ascontiguousarray(feeds[value.name]) for i, value in enumerate(self.inputs)}
-            save_file(given, fed)
-            arguments = [str(one) for one in (self.program, self.weights, fed, made)]
-            done = subprocess.run(
-                [sys.executable, "-c", DRIVER, *arguments], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                said = (done.stderr.strip() or f"it ended with {done.returncode}").splitlines()[-1]
-                raise NktcError(f"{self.program} does not run: {said}")
-            found = load_file(made)
+        given = {str(i): np.ascontiguousarray(feeds[value.name]) for i, value in enumerate(self.inputs)}
+        save_file(given, self.fed)
+        if not _answered(self.process):
+            code = self.process.wait()
+            said = (self.said.read_text().strip() or f"it ended with {code}").splitlines()[-1]
+            raise NktcError(f"{self.program} does not run: {said}")
+        found = load_file(self.made)
         return {value.name: found[str(i)] for i, value in enumerate(self.outputs)}
+
+
+def _answered(process: subprocess.Popen[str]) -> bool:
+    """Whether a process made something of what it is fed; it has ended where it did not."""
+    assert process.stdin
+    assert process.stdout
+    try:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return False
+    return bool(process.stdout.readline())
+
+
+def _end(process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str]) -> None:
+    try:
+        process.communicate()  # which tells it that there is no more
+    finally:
+        folder.cleanup()
 
 
 def _line(error: Exception) -> str:

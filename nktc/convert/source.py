@@ -11,10 +11,9 @@ from nktc import data, engines, models, reader, runs
 from nktc.convert import torch_program
 from nktc.convert.from_onnx import from_onnx
 from nktc.errors import NktcError, split
-from nktc.files import in_its_place, read_bytes
 from nktc.ir import Graph, Shape
 
-WEIGHTS = (".h5", ".safetensors", ".npz", ".solverstate")
+WEIGHTS = (".h5", ".safetensors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +59,22 @@ def open_source(
             raise NktcError(f"the run {model} has its own weights and shapes", help="leave the others out")
         run = runs.open_run(model)
         return _of_net(models.open_run(model, places), {"net": run.deploy, "weights": run.weights()})
-    if suffix in WEIGHTS:
+    if suffix in WEIGHTS and not model.name.lower().endswith(".solverstate.h5"):
         help = f"give the net that they are of first: nktc convert NET {model} -o OUT"
         raise NktcError(f"{model} has weights, but not the net", help=help)
     files = [Path(name) for name in weights]
-    if not files and not reader.is_binary(model):
-        if help := in_its_place(read_bytes(model, "net")[:200]):
-            raise NktcError(f"{model} is no net", help=help)
-        raise NktcError(f"{model} is a net without weights", help=f"give them behind it: nktc convert {model} W -o OUT")
+    given = files or ([model] if reader.is_binary(model) else [])
+    help = f"give them behind it: nktc convert {model} W -o OUT"
+    without = NktcError(f"{model} is a net without weights", help=help)
     try:
-        graph = models.open_model(model, files or [model], places, shapes, dialect)
+        graph = models.open_model(model, given, places, shapes, dialect)
     except NktcError as refusal:
+        if not given and all(error.code == "data" for error in split(refusal)):
+            raise without from None
         _tell_of_shapes(refusal, model, shapes or {}, dialect)
         raise
+    if not given and any(name not in graph.arrays and not p.weight.volatile for name, p in graph.parameters.items()):
+        raise without
     named = {"net": model} | {f"weights{i or ''}": path for i, path in enumerate(files)}
     return _of_net(graph, named)
 

@@ -18,45 +18,51 @@ UNVERIFIED = ".unverified"
 @dataclass(frozen=True)
 class Settings:
     """How files are written: `target` and `batch` (None: any where the net goes with it) are for ONNX, as is
-    `optimise`, whether the net is simplified first; `dialect` is Caffe's."""
+    `optimize`, whether the net is simplified first; `dialect` is Caffe's."""
 
     target: export.Target = export.PORTABLE
     batch: int | None = None
-    optimise: bool = True
+    optimize: bool = True
     dialect: str = "bvlc"
 
 
 @dataclass(frozen=True)
 class Written:
-    """The files of a conversion, the one asked for first, and the graph that is in them."""
+    """The files of a conversion, the one asked for first, the graph in them, and what is to be known of them."""
 
     files: tuple[Path, ...]
     graph: Graph
+    note: str = ""
 
 
 Write = Callable[[Source, Path, Settings], Written]
 
 
 def _onnx(source: Source, path: Path, settings: Settings) -> Written:
-    graph = passes.run(source.graph).graph if settings.optimise else source.graph
+    graph = passes.run(source.graph).graph if settings.optimize else source.graph
     export.save(export.to_onnx(graph, source.origin(), settings.target, settings.batch), path)
     return Written((path,), graph)
 
 
 def _torch(source: Source, path: Path, settings: Settings) -> Written:
     made = module.source(source.graph, " and ".join(file.name for file in source.files.values()))
-    if not made.arrays:
-        raise NktcError(f"{source.name} has no weights to write")
-    program, beside = made.write(path.with_suffix(".py"))
+    program, beside = made.write(path.with_suffix(".py"), weights=True)
     return Written((beside, program), source.graph)
 
 
 def _caffe(source: Source, path: Path, settings: Settings) -> Written:
     graph = to_caffe(source.graph, settings.dialect)
-    weights.save(path, graph, graph.arrays)
     net = path.with_name(f"{_stem(path)}.prototxt")
-    files.write_text(net, text.print_message(definition(graph)))
-    return Written((path, net), graph)
+    with files.atomic(net) as temporary:
+        temporary.write_bytes(text.print_message(definition(graph)).encode())
+        weights.save(path, graph, graph.arrays)
+    return Written((path, net), graph, "" if kind(path) == ".caffemodel" else _unfound(graph))
+
+
+def _unfound(graph: Graph) -> str:
+    """What is to be known of a net in HDF5, where Caffe takes the first part of a name like conv0/bn for all of it."""
+    found = next((p.layer for p in graph.parameters.values() if "/" in p.layer), "")
+    return found and f'Caffe finds no layer with / in its name, such as "{found}", in HDF5: give it a .caffemodel'
 
 
 KINDS: dict[str, tuple[str, Write]] = {

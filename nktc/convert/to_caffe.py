@@ -73,7 +73,7 @@ def _write(made: Layers, node: Node, layer: LayerParameter, arrays: Sequence[np.
     if node.type not in REWRITES and foreign:
         raise LayerError(f"its {' and '.join(foreign)} is nothing that {called} Caffe has", field=foreign[0])
     if node.type not in REWRITES:
-        help = "give --caffe ssd" if node.type in TYPES["ssd"] else "write .onnx, or .safetensors with its source"
+        help = "give --caffe ssd" if node.type in TYPES["ssd"] else "write .onnx"
         raise LayerError(f"no layers of {called} Caffe do its work", help=help)
     made.begin(node, layer, arrays)
     REWRITES[node.type](made, node)

@@ -18,6 +18,7 @@ from nktc.engines.agree import (
 from nktc.engines.agreement import agree_models
 from nktc.engines.engine import Engine, Facts, Options, Session, engine, loaded, names, usable
 from nktc.engines.feeds import feeds_from
+from nktc.engines.noise import noise
 from nktc.engines.onnxruntime import OnnxRuntime
 from nktc.engines.opened import Opened, open_model, readers
 from nktc.engines.own_data import own_records
@@ -46,6 +47,7 @@ __all__ = [
     "feeds_from",
     "loaded",
     "names",
+    "noise",
     "open_model",
     "own_records",
     "race",

@@ -10,6 +10,7 @@ from nktc import data
 from nktc.engines.agree import TOLERANCE, Comparison, Subject, compare, random_inputs
 from nktc.engines.engine import Options, loaded, names
 from nktc.engines.feeds import Feeds, feeds_from
+from nktc.engines.noise import noise
 from nktc.engines.onnx_file import float_values
 from nktc.engines.opened import Opened, open_model, readers
 from nktc.engines.own_data import own_records
@@ -114,6 +115,8 @@ def _feeds(
     first: _Named, opened: Opened, batch: int, inputs: Sequence[Path], records: int, seed: int
 ) -> Sequence[Feeds]:
     """What all of them are fed: in batches that all of them take."""
+    if not inputs and opened.graph is not None:
+        return [noise(opened.graph, batch or records, seed, opened.session.inputs)]
     if not inputs:
         return [random_inputs(opened.session.inputs, opened.preprocessing, batch or records, seed)]
     size = batch or min(records, BATCH)

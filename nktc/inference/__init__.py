@@ -14,13 +14,14 @@ from nktc.inference.extract import extract
 from nktc.inference.features import save
 from nktc.inference.model import Model, load
 from nktc.inference.report import FORMS, plain
-from nktc.inference.results import Prediction, Result
+from nktc.inference.results import Detection, Prediction, Result
 from nktc.inference.sources import Source, count, find, listed
 from nktc.inference.writing import ARRAYS, Tally, form_of, write
 
 __all__ = [
     "ARRAYS",
     "FORMS",
+    "Detection",
     "Model",
     "Prediction",
     "Result",

@@ -13,9 +13,9 @@ import numpy as np
 from nktc.engines import Session
 from nktc.errors import NktcError
 from nktc.inference.intake import Job, Rows
+from nktc.inference.results import DETECTIONS
 from nktc.ir import times
 
-DETECTIONS = (1, 1, 0, 7)  # rows of DetectionOutput: image, label, score, xmin, ymin, xmax, ymax
 HANDS = 8  # threads that decode, where there are as many cores
 
 

@@ -19,7 +19,7 @@ from nktc.inference.ahead import ahead
 from nktc.inference.batches import chunks, run
 from nktc.inference.crops import CROPS
 from nktc.inference.intake import Intake, fits, open_times
-from nktc.inference.results import Prediction, Result, best, scoring
+from nktc.inference.results import Prediction, Result, best, boxes, detecting, scoring
 from nktc.inference.sources import Source, Thing
 from nktc.ir import Value, times
 
@@ -42,7 +42,8 @@ class Model:
     inner: tuple[str, ...] = ()
 
     def __call__(self, thing: Thing, top: int = 5) -> list[Prediction]:
-        """The most probable classes of one picture or array, most probable first. Raises NktcError."""
+        """The most probable classes of one picture or array, or the surest boxes of a detector, most probable first.
+        Raises NktcError."""
         found = list(self.results([thing], top))
         if len(found) != 1:
             raise NktcError(
@@ -51,11 +52,13 @@ class Model:
         return list(_well(found[0]).predictions)
 
     def results(self, things: Sequence[Thing | Source], top: int = 5, outputs: Sequence[str] = ()) -> Iterator[Result]:
-        """One result for each thing, in order: its `top` classes, 0 for none, and the `outputs` of these names. What
-        cannot be read is a result with an error, and stops nothing. Raises NktcError for what is not there at all, and
-        where the model scores no classes."""
+        """One result for each thing, in order: its `top` classes or boxes, 0 for none, and the `outputs` of these
+        names. What cannot be read is a result with an error, and stops nothing. Raises NktcError for what is not there
+        at all, and where the model scores no classes and finds no boxes."""
         self._check(outputs)
-        if top and not self.scores:
+        if top and self.detects and self.oversample:
+            raise NktcError(f"the boxes of {self.detects} have no mean over crops", help="leave --oversample out")
+        if top and not (self.detects or self.scores):
             gives = ", ".join(f"{v.name} {open_times(v.shape)}" for v in self.outputs)
             names = ", ".join(f'"{v.name}"' for v in self.outputs)
             help = f"--raw, or outputs=[{names}] in Python, gives them as they are"
@@ -131,6 +134,11 @@ class Model:
         return scoring(self.outputs, self.inner, len(self.labels))
 
     @cached_property
+    def detects(self) -> str:
+        """The output that has boxes, "" where there is none."""
+        return detecting(self.outputs)
+
+    @cached_property
     def intake(self) -> Intake:
         """What it is fed with."""
         return Intake(self.inputs, self.opened.preprocessing, self.oversample)
@@ -153,8 +161,13 @@ class Model:
                         yield Result(item.name, error=item.error)
                         continue
                     one = given if item.whole else {name: _one(array) for name, array in given.items()}
-                    classes = best(one[self.scores].reshape(-1), self.labels, top) if top else ()
-                    yield Result(item.name, classes, "", {name: one[name] for name in outputs})
+                    asked = {name: one[name] for name in outputs}
+                    yield Result(item.name, self._found(one, top), "", asked, bool(top and self.detects))
+
+    def _found(self, one: Mapping[str, np.ndarray], top: int) -> tuple[Prediction, ...]:
+        if top and self.detects:
+            return boxes(one[self.detects].reshape(-1, 7), self.labels, top)
+        return best(one[self.scores].reshape(-1), self.labels, top) if top else ()
 
 
 def load(

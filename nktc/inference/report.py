@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 
 from nktc.errors import NktcError
-from nktc.inference.results import Prediction, Result
+from nktc.inference.results import Detection, Prediction, Result
 from nktc.ir import times
 
 SHOWN = 8  # numbers of an output that a table has
 
 
 def table(results: Iterator[Result]) -> Iterator[str]:
-    """A paragraph each: its path, then its classes, its outputs or its error."""
+    """A paragraph each: its path, then its classes or boxes, its outputs or its error."""
     for result in results:
         lines = [result.path]
         if result.error:
             lines.append(f"  error: {result.error}")
-        lines += [f"  {_share(found, result)}  {found.label}" for found in result.predictions]
+        lines += [f"  {_share(found, result)}  {found.label}{_corners(found)}" for found in result.predictions]
+        if result.detector and not result.predictions:
+            lines.append("  nothing found")
         lines += [f"  {name} {times(array.shape)}  {_few(array)}" for name, array in result.outputs.items()]
         yield "\n".join(lines) + "\n"
 
@@ -46,7 +48,7 @@ def as_json_lines(results: Iterator[Result]) -> Iterator[str]:
 
 
 def as_csv(results: Iterator[Result]) -> Iterator[str]:
-    """A line for each class of each, or for the outputs of each, and one for each error."""
+    """A line for each class or box of each, or for the outputs of each, and one for each error."""
     header: list[str] = []
     early: list[Result] = []  # errors before it is known what the columns are
     for result in results:
@@ -76,7 +78,9 @@ def plain(result: Result) -> dict[str, Any]:
     found: dict[str, Any] = {"path": result.path}
     if not result.outputs:
         found["predictions"] = [
-            {"index": p.index, "label": p.label, "probability": _finite(p.probability)} for p in result.predictions
+            {"index": p.index, "label": p.label, "probability": _finite(p.probability)}
+            | ({"box": [_finite(side) for side in p.box]} if isinstance(p, Detection) else {})
+            for p in result.predictions
         ]
     else:
         found["outputs"] = {name: _numbers(array) for name, array in result.outputs.items()}
@@ -101,6 +105,10 @@ def _share(found: Prediction, result: Result) -> str:
     return f"{found.probability:8.2%}" if shares else f"{found.probability:9.4f}"
 
 
+def _corners(found: Prediction) -> str:
+    return "".join(f"  {side:.4f}" for side in found.box) if isinstance(found, Detection) else ""
+
+
 def _few(array: np.ndarray) -> str:
     flat = array.reshape(-1)
     shown = " ".join(f"{number:.6g}" for number in flat[:SHOWN].tolist())
@@ -111,6 +119,7 @@ def _columns(result: Result) -> Iterator[str]:
     """The columns between the path and the error."""
     if not result.outputs:
         yield from ("rank", "index", "label", "probability")
+        yield from ("xmin", "ymin", "xmax", "ymax") if result.detector else ()
     for name, array in result.outputs.items():
         yield from ([name] if array.ndim == 0 else [f"{name}[{i}]" for i in range(array.size)])
 
@@ -128,7 +137,8 @@ def _csv_lines(result: Result, header: list[str]) -> Iterator[str]:
             )
         yield _line([result.path, *numbers, ""])
     for rank, found in enumerate(result.predictions, 1):
-        yield _line([result.path, rank, found.index, found.label, found.probability, ""])
+        box = found.box if isinstance(found, Detection) else ()
+        yield _line([result.path, rank, found.index, found.label, found.probability, *box, ""])
 
 
 def _line(cells: list[Any]) -> str:

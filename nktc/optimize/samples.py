@@ -11,7 +11,6 @@ import numpy as np
 
 from nktc import data, engines, export
 from nktc.ir import Graph, Phase, Preprocessing
-from nktc.layers import Embed
 
 BATCH = 16
 
@@ -103,14 +102,8 @@ def noise(graph: Graph, seed: int = 0) -> Samples:
     open_batch = export.follows_batch(graph)
     inputs = [value.opened() for value in graph.inputs] if open_batch else graph.inputs
     size = max(2, graph.inputs[0].shape[0]) if open_batch else 0
-    words = {n.inputs[0].name: n.layer.rows for n in graph if isinstance(n.layer, Embed)}
-    feeds = []
-    for draw in range(seed, seed + 2):
-        drawn = engines.random_inputs(inputs, graph.preprocessing, size, draw)
-        for name in drawn.keys() & words.keys():
-            drawn[name] = np.random.default_rng(draw).integers(0, words[name], drawn[name].shape).astype(np.float32)
-        feeds.append(drawn)
-    return Samples(tuple(feeds), about="random inputs", real=False)
+    feeds = tuple(engines.noise(graph, size, draw, inputs) for draw in (seed, seed + 1))
+    return Samples(feeds, about="random inputs", real=False)
 
 
 def of_files(graph: Graph, paths: Sequence[Path], most: int) -> Samples:

@@ -20,6 +20,7 @@ from nktc.layers import (
     SigmoidCrossEntropyLoss,
     Softmax,
     SoftmaxWithLoss,
+    Split,
 )
 from nktc.schema import BlobShape, InputParameter, LayerParameter
 
@@ -70,11 +71,19 @@ def _deployed(
     wanted += [value.name for value in graph.outputs if value.name not in gone | fresh]
     if not wanted:
         raise NktcError(f"nothing of {graph.name} is left to infer with: it computes no value but losses")
+    taken = set(wanted).union(value.name for node in nodes for value in node.inputs)
+    nodes = [_narrower(node, taken) if isinstance(node.layer, Split) else node for node in nodes]
     smaller = rewrite.keep(rewrite.with_nodes(graph, nodes), wanted)
     smaller = dataclasses.replace(
         smaller, preprocessing={v.name: known[v.name] for v in smaller.inputs if v.name in known}
     )
     return rewrite.with_batch(smaller, batch) if batch else smaller
+
+
+def _narrower(split: Node, taken: set[str]) -> Node:
+    """A Split without the tops that were for what is gone, as Caffe writes one into the net of a snapshot."""
+    outputs = tuple(value for value in split.outputs if value.name in taken)
+    return dataclasses.replace(split, layer=split.layer.with_tops(len(outputs)), outputs=outputs)
 
 
 def _inner(loss: Layer) -> Layer | None:

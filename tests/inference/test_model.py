@@ -14,7 +14,7 @@ from rich.console import Console
 
 from nktc import data, export, inference, models, module, passes, reader, train, weights
 from nktc.errors import NktcError
-from nktc.inference import Model
+from nktc.inference import Detection, Model, Result
 from nktc.ir import Graph, Layer, Phase, definition
 
 ROOT = Path(__file__).parents[2]
@@ -352,6 +352,26 @@ def test_a_model_that_scores_no_classes_is_refused_unless_its_outputs_are_asked_
     )
     (found,) = model.results(paths, 0, ["y"])
     np.testing.assert_array_equal(found.outputs["y"], cv2.imread(str(paths[0])).transpose(2, 0, 1))
+
+
+def test_a_detector_gives_the_surest_boxes_of_each_picture(tmp_path):
+    file = plain(tmp_path, [1, 1, 2, 7], rank=4)
+    net = onnx.load(file)  # which says how many rows there are, as no detector can
+    net.graph.node[0].op_type = "Compress"
+    net.graph.node[0].input.append("kept")
+    net.graph.node[0].attribute.append(onnx.helper.make_attribute("axis", 2))
+    net.graph.initializer.append(onnx.numpy_helper.from_array(np.array([True, True]), "kept"))
+    onnx.save(net, file)
+    rows = np.array([[[[0, 3, 1, 2, 4, 6, 8], [0, 5, 9, 0, 1, 2, 3]]]], np.uint8)
+    paths = write_pictures(tmp_path / "p", rows)
+    model = inference.load(file, device="cpu")
+    sure, less = (Detection(5, "5", 9.0, (0.0, 1.0, 2.0, 3.0)), Detection(3, "3", 1.0, (2.0, 4.0, 6.0, 8.0)))
+    assert model(paths[0]) == [sure, less]
+    (found,) = model.results(paths, 1, ["y"])
+    assert found == Result(str(paths[0]), (sure,), detector=True)
+    np.testing.assert_array_equal(found.outputs["y"], rows[0, 0])
+    with pytest.raises(NktcError, match="the boxes of y have no mean over crops"):
+        inference.load(file, device="cpu", oversample=True).results(paths)
 
 
 def test_outputs_that_tell_no_row_from_another_are_had_one_at_a_time(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nktc.errors import NktcError
-from nktc.inference import FORMS, Prediction, Result, plain
+from nktc.inference import FORMS, Detection, Prediction, Result, plain
 
 BEST = (Prediction(3, "cat, big", 0.9), Prediction(0, "dog", 0.0625))
 CLASSES = [Result("a.png", BEST), Result("b.png", error="b.png is gone"), Result("c.png", BEST[:1])]
@@ -101,3 +101,23 @@ def test_csv_of_outputs_has_a_column_for_each_number():
     with pytest.raises(NktcError) as caught:
         text("csv", [*ARRAYS, Result("c", outputs={"x": np.zeros(3)})])
     assert caught.value.message == "c has 3 numbers, those before it 5, so they have no columns in common"
+
+
+def test_boxes_have_their_corners_in_every_form(golden):
+    cat = Detection(3, "cat", 0.5, (0.25, -0.125, 1.0, 0.75))
+    found = [Result("a.png", detector=True), Result("b.png", (cat,), detector=True)]
+    golden(
+        text("table", found),
+        """
+        a.png
+          nothing found
+        b.png
+            50.00%  cat  0.2500  -0.1250  1.0000  0.7500
+        """,
+    )
+    empty, one = (json.loads(line) for line in text("jsonl", found).splitlines())
+    assert empty["predictions"] == []
+    assert one["predictions"] == [{"index": 3, "label": "cat", "probability": 0.5, "box": [0.25, -0.125, 1.0, 0.75]}]
+    assert text("csv", found) == (
+        "path,rank,index,label,probability,xmin,ymin,xmax,ymax,error\nb.png,1,3,cat,0.5,0.25,-0.125,1.0,0.75,\n"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nktc.inference.results import Prediction, best, scoring
+from nktc.inference.results import Detection, Prediction, best, boxes, detecting, scoring
 from nktc.ir import Value
 
 
@@ -39,3 +39,18 @@ def test_the_scores_are_the_last_row_of_the_models_own_or_that_with_a_number_for
 ):
     outputs = [Value(name, shape) for name, shape in shapes.items()]
     assert scoring(outputs, blobs, classes) == expected
+
+
+def test_the_surest_boxes_come_first_and_a_row_of_nothing_is_none():
+    rows = np.array([[0, 1, 0.25, 0, 0, 0.5, 1], [0, 2, 0.75, 0.5, 0, 1, 1], [0, 1, 0.75, 0, 0, 1, 1]], np.float32)
+    assert boxes(rows, ("none", "cat"), 2) == (
+        Detection(2, "2", 0.75, (0.5, 0.0, 1.0, 1.0)),
+        Detection(1, "cat", 0.75, (0.0, 0.0, 1.0, 1.0)),
+    )
+    assert boxes(np.full((1, 7), -1, np.float32), (), 5) == ()
+
+
+def test_boxes_are_in_the_output_of_as_many_rows_as_are_found():
+    shapes = {"a": (0, 10), "b": (1, 1, 0, 7), "c": (1, 1, 0, 5)}
+    assert detecting([Value(name, shape) for name, shape in shapes.items()]) == "b"
+    assert detecting([Value("b", (1, 1, 7, 7))]) == ""

@@ -44,6 +44,30 @@ def test_data_losses_and_accuracies_go_and_a_softmax_ends_it(golden):
     )
 
 
+def test_a_split_for_what_is_gone_leaves_no_output(golden):
+    graph = build(
+        DATA
+        + """
+        layer { name: "two" type: "Split" bottom: "ip" top: "ip0" top: "ip1" }
+        layer { name: "acc" type: "Accuracy" bottom: "ip0" bottom: "label" top: "acc" }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip1" bottom: "label" top: "loss" }
+    """
+    )
+    deployed = passes.deploy(graph)
+    golden(
+        deployed,
+        """
+        net n TEST
+          data f32[1 3 6 6] = Input
+          ip   f32[1 4]     = InnerProduct(outputs=4) <- data
+          ip1  f32[1 4]     = Split <- ip  # two
+          prob f32[1 4]     = Softmax <- ip1
+        """,
+    )
+    assert [value.name for value in deployed.outputs] == ["prob"]
+    assert list(ir.definition(deployed).layer[2].top) == ["ip1"]
+
+
 def test_the_prediction_of_a_regression_is_its_output():
     graph = passes.deploy(
         build(
