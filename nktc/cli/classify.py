@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from nktc import files
 from nktc.cli import gflags, options
 from nktc.pycaffe import classifier, mode, scripts
 
@@ -21,7 +22,7 @@ from nktc.pycaffe import classifier, mode, scripts
 @click.option(
     "--images_dim",
     default="256,256",
-    callback=options.numbers,
+    callback=options.two_numbers,
     show_default=True,
     help="Height and width that pictures are resized to.",
 )
@@ -54,6 +55,7 @@ def command(
 
     The mean that Caffe's own script takes for granted comes with Caffe, not with nktc, so --mean_file is to be given.
     """
+    files.spare(scripts.array_name(output), source, pretrained_model, mean_file)
     if gpu:
         mode.set_mode_gpu()
     net = classifier.Classifier(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from nktc import data
+from nktc import data, files
 from nktc.cli import gflags, options
 
 
@@ -18,6 +18,8 @@ from nktc.cli import gflags, options
 def command(database: Path, output: Path | None, backend: str | None) -> None:
     """Write the mean image of INPUT_DB to OUTPUT_FILE, a .binaryproto, and say the mean of each channel. Today this is
     nktc data mean INPUT_DB OUTPUT_FILE."""
+    if output:
+        files.spare(output, database, database / "data.mdb")
     image = data.database_mean(database)
     if output:
         click.echo(f"Write to {output}", err=True)

@@ -45,7 +45,7 @@ from nktc.ir import Shape
     callback=targets.batch,
     help="The batch of an .onnx. Without it any where the net goes with it, else its own.",
 )
-@click.option("--optimise/--no-optimise", default=True, show_default=True, help="Simplify the net of an .onnx first.")
+@click.option("--optimize/--no-optimize", default=True, show_default=True, help="Simplify the net of an .onnx first.")
 @click.option(
     "--caffe",
     type=click.Choice([*convert.DIALECTS]),
@@ -68,7 +68,7 @@ def command(
     seed: int,
     target: export.Target,
     batch: int | None,
-    optimise: bool,
+    optimize: bool,
     caffe: str,
     dialect: str,
     shapes: dict[str, Shape],
@@ -80,7 +80,7 @@ def command(
     MODEL is a net with its WEIGHTS behind it, a .caffemodel that holds its own net, a run's folder, an .onnx, or a .pt2
     that torch.export saved. What Caffe has no layers for is refused by name.
     """
-    settings = convert.Settings(target, batch, optimise, caffe)
+    settings = convert.Settings(target, batch, optimize, caffe)
     places = data.Places.from_environment(roots)
     with options.telling("converting") as hear:
         outcome = convert.convert(

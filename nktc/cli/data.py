@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from nktc import data
+from nktc import data, files
 from nktc.cli import data_show, data_verify, options
 from nktc.ir import times
 
@@ -172,6 +172,7 @@ def _size(size: tuple[int, int] | None, height: int | None, width: int | None) -
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
 def mean(database: Path, output: Path) -> None:
     """Write the mean image of an LMDB or LevelDB as a .binaryproto and print the mean of each channel."""
+    files.spare(output, database, database / "data.mdb")
     image = data.database_mean(database)
     data.write_mean(output, image)
     channels = " ".join(f"{value:.4f}" for value in image.mean(axis=(1, 2), dtype=np.float64))

@@ -51,7 +51,7 @@ class Chosen:
 @click.option("--duplicates/--no-duplicates", default=True, help="Whether every record is read and compared.")
 @click.option("--strict", is_flag=True, help="Exit with 1 where two sources or parts have records in common.")
 @options.level
-@click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that picks layers; may be repeated.")
+@options.stage()
 @options.data
 def command(
     source: str,

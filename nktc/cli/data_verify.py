@@ -17,7 +17,7 @@ from nktc.cli import data_sources, options
 @click.option("--classes", type=click.IntRange(1), help="Labels are 0 to N-1; without it, those that have names.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for tools.")
 @options.level
-@click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that picks layers; may be repeated.")
+@options.stage()
 @options.data
 def command(
     sources: tuple[str, ...],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from nktc import files
 from nktc.cli import gflags, options
 from nktc.pycaffe import detector, mode, scripts
 
@@ -51,6 +52,7 @@ def command(
 ) -> None:
     """Write the net's output for every window of INPUT, a .csv with the columns filename, ymin, xmin, ymax, xmax, into
     OUTPUT, a .csv or HDF5."""
+    files.spare(output, source, model_def, pretrained_model)
     windows = scripts.load_windows(source, crop_mode)
     if gpu:
         mode.set_mode_gpu()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nktc import reader, schema
+from nktc import files, reader, schema
 from nktc.cli import gflags, options
 from nktc.pycaffe import draw
 
@@ -28,6 +28,7 @@ from nktc.pycaffe import draw
 def command(net: Path, output: Path, rankdir: str, phase: str, display_lrm: bool) -> None:
     """Draw the layers and blobs of NET to IMAGE, a .png, .svg, .pdf or whatever Graphviz writes, or .dot. With shapes,
     and layers in place beside one another, nktc show NET -o IMAGE draws it."""
+    files.spare(output, net)
     message = reader.read_net(net).message
     click.echo(f"Drawing net to {output}")
     draw.draw_net_to_file(

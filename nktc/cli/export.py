@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nktc import data, export, models, passes
+from nktc import data, export, files, models, passes
 from nktc.cli import options, targets
 from nktc.ir import DType
 
@@ -37,7 +37,7 @@ PRECISIONS = {"fp32": DType.F32, "fp16": DType.F16, "bf16": DType.BF16}
     is_flag=True,
     help="The file takes pictures that only have their size, u8 [n h w c] in RGB or gray, and does the rest itself.",
 )
-@click.option("--optimise/--no-optimise", default=True, show_default=True, help="Simplify the net first; names stay.")
+@click.option("--optimize/--no-optimize", default=True, show_default=True, help="Simplify the net first; names stay.")
 @click.option(
     "--nms",
     type=click.Choice(["inside", "outside"]),
@@ -56,7 +56,7 @@ def command(
     batch: int | None,
     precision: str,
     preprocessing_inside: bool,
-    optimise: bool,
+    optimize: bool,
     nms: str,
     roots: tuple[str, ...],
 ) -> None:
@@ -66,10 +66,12 @@ def command(
     What a target is known to refuse is an error at the layer's line; what is only worth knowing is a warning. That is
     told from tables, as nktc lint does: no runtime loads the file.
     """
-    graph, origin = models.open_either(run, model, options.split(weights), data.Places.from_environment(roots))
+    given = options.split(weights)
+    files.spare(onnx, *([model] if model else []), *given)
+    graph, origin = models.open_either(run, model, given, data.Places.from_environment(roots))
     if nms == "outside":
         graph = passes.nms_outside(graph)
-    if optimise:
+    if optimize:
         graph = passes.run(graph).graph
     if precision != "fp32":
         graph = passes.assign_precision(graph, PRECISIONS[precision])

@@ -7,9 +7,15 @@ from collections.abc import Iterator
 import click
 
 YES, NO = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")
+SWITCHES = (
+    *("logtostderr", "logtostdout", "alsologtostderr", "colorlogtostderr", "colorlogtostdout", "log_prefix"),
+    *("log_utc_time", "log_year_in_prefix", "timestamp_in_logfile_name", "stop_logging_if_full_disk"),
+    *("drop_log_memory", "symbolize_stacktrace"),
+)
 GLOG = {
-    **dict.fromkeys(("logtostderr", "alsologtostderr", "colorlogtostderr", "log_prefix"), False),
-    **dict.fromkeys(("v", "minloglevel", "stderrthreshold", "log_dir", "vmodule", "logbufsecs", "max_log_size"), True),
+    **dict.fromkeys((*SWITCHES, *(f"no{name}" for name in SWITCHES)), False),
+    **dict.fromkeys(("v", "minloglevel", "stderrthreshold", "log_dir", "log_link", "vmodule"), True),
+    **dict.fromkeys(("logbufsecs", "logbuflevel", "logfile_mode", "max_log_size", "log_backtrace_at"), True),
 }
 """What glog adds to every tool, and whether it takes a value: it is taken, and there is no log for it to change."""
 

@@ -28,8 +28,10 @@ from nktc.cli import options
 @click.option(
     "--oversample", is_flag=True, help="Ten crops of each picture, corners and centre, mirrored too; the mean."
 )
-@click.option("--top", default=5, type=click.IntRange(min=1), show_default=True, help="How many classes to name.")
-@click.option("--raw", is_flag=True, help="All outputs as they are, in place of classes.")
+@click.option(
+    "--top", default=5, type=click.IntRange(min=1), show_default=True, help="How many classes or boxes to name."
+)
+@click.option("--raw", is_flag=True, help="All outputs as they are, in place of classes or boxes.")
 @click.option(
     "--blob", "blobs", multiple=True, metavar="NAME", help="An inner blob, in place of classes; may be repeated."
 )
@@ -64,7 +66,7 @@ def command(
     roots: tuple[str, ...],
     paths: tuple[str, ...],
 ) -> None:
-    """Classify images with a trained model, or get its outputs and inner blobs.
+    """Classify images or find things in them with a trained model, or get its outputs and inner blobs.
 
     PATH is an image, a folder of them, a quoted pattern such as 'photos/**/*.jpg', an .npy or .npz file, an LMDB or
     LevelDB, a video, or - for one image on standard input. What cannot be read is told and passed over; then the exit

@@ -18,6 +18,27 @@ from nktc.ir import Shape, memory_size
 device = click.option(
     "--device", default="auto", metavar="DEVICE", show_default=True, help="auto, cpu, cuda or cuda:N."
 )
+
+
+def _gpu(context: click.Context, option: click.Parameter, text: str) -> str:
+    """The device that Caffe's test and time compute on, the first that is listed; "" for none. Raises
+    click.BadParameter."""
+    first = "0" if text == "all" else text.partition(",")[0]
+    if text and not first.isdecimal():
+        raise click.BadParameter(f'"{text}" names no GPU: write 0')
+    return f"cuda:{int(first)}" if text else ""
+
+
+gpu = click.option("--gpu", default="", metavar="N", callback=_gpu, help="This GPU, as --device cuda:N names it.")
+
+
+def chosen(device: str, gpu: str) -> str:
+    """The device of --device or --gpu. Raises click.UsageError where both are given."""
+    if gpu and device != "auto":
+        raise click.UsageError("--gpu and --device exclude each other")
+    return gpu or device
+
+
 data = click.option(
     "--data",
     "roots",
@@ -48,13 +69,19 @@ input_shapes = click.option(
     "fourth number in front the batch too; may be repeated.",
 )
 level = click.option("--level", type=int, metavar="N", help="The level that picks layers, as min_level has it.")
-stages = click.option(
-    "--stage",
-    "stages",
-    multiple=True,
-    metavar="NAME",
-    help="A stage that picks layers; may be repeated. Without it those that the net names are tried, if it needs one.",
-)
+
+
+def stage(untold: str = "") -> Callable[[Any], Any]:
+    """--stage; `untold` says what is done without it."""
+
+    def names(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for text in texts for name in text.split(",") if name)
+
+    help = f"A stage that picks layers; may be repeated, or several with commas between.{untold}"
+    return click.option("--stage", "stages", multiple=True, metavar="NAME", callback=names, help=help)
+
+
+stages = stage(" Without it those that the net names are tried, if it needs one.")
 
 
 def _bytes(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
@@ -94,6 +121,14 @@ def numbers(context: click.Context, option: click.Parameter, text: str) -> list[
         return [int(word) for word in text.split(",")] if text else []
     except ValueError:
         raise click.BadParameter(f'"{text}" is no list of whole numbers with commas between') from None
+
+
+def two_numbers(context: click.Context, option: click.Parameter, text: str) -> list[int]:
+    """The two numbers from 1 on of "256,256", none of "". Raises click.BadParameter."""
+    found = numbers(context, option, text)
+    if found and (len(found) != 2 or min(found) < 1):
+        raise click.BadParameter(f'"{text}" is no height and width with a comma between')
+    return found
 
 
 def existing(**more: Any) -> click.Path:

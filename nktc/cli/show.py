@@ -66,6 +66,8 @@ def command(
         click.echo(str(warning), err=True)
     wanted = [Phase[phase.upper()]] if phase else list(Phase)
     if prototxt or expand:
+        if output and reader.is_binary(file):
+            files.spare(output, file)
         _tell(reader.normalized(file, wanted[0] if phase else None, expand), output)
     elif torch:
         names = options.split(weights)
@@ -75,6 +77,8 @@ def command(
             graph = passes.deploy(checking.graphs(file, [Phase.TEST], shapes, level, stages)[0])
         source = module.source(graph, " and ".join([file.name, *(Path(name).name for name in names)]))
         if output:
+            for written in (output, output.with_suffix(".safetensors")):
+                files.spare(written, file, *names)
             click.echo(f"{graph.name}: {' and '.join(map(str, source.write(output)))}")
         else:
             click.echo(source.text, nl=False)

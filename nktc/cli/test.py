@@ -15,8 +15,9 @@ from nktc.cli import gflags, options
 @click.option("--weights", required=True, metavar="W", help="A .caffemodel; several with commas between.")
 @click.option("--iterations", type=click.IntRange(min=1), help="Batches; the whole test set once when not given.")
 @options.level
-@click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that picks layers; may be repeated.")
+@options.stage()
 @options.device
+@options.gpu
 @options.data
 @options.allow_python
 def command(
@@ -26,9 +27,12 @@ def command(
     level: int | None,
     stages: tuple[str, ...],
     device: str,
+    gpu: str,
     roots: tuple[str, ...],
 ) -> None:
     """Score a trained net on its test data, as `caffe test` does: each batch, then the mean of each output."""
     places = data.Places.from_environment(roots)
-    for line in train.score(model, options.split(weights), iterations, device, places, level, stages):
+    for line in train.score(
+        model, options.split(weights), iterations, options.chosen(device, gpu), places, level, stages
+    ):
         click.echo(line)

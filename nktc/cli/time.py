@@ -18,6 +18,7 @@ from nktc.ir import Phase, Shape
 @options.weights
 @click.option("--iterations", type=click.IntRange(min=1), default=50, show_default=True, help="How many to average.")
 @options.device
+@options.gpu
 @click.option(
     "--phase",
     type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
@@ -35,6 +36,7 @@ def command(
     weights: str | None,
     iterations: int,
     device: str,
+    gpu: str,
     phase: str | None,
     level: int | None,
     stages: tuple[str, ...],
@@ -64,7 +66,7 @@ def command(
         settings=settings,
         files=options.split(weights),
         iterations=iterations,
-        device=device,
+        device=options.chosen(device, gpu),
         places=data.Places.from_environment(roots, download=False),
         write=lambda line: click.echo(line, err=True),
     )

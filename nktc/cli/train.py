@@ -18,6 +18,8 @@ PRECISIONS = ("FP32", "TF32", "BF16", "FP16")
 @click.command(cls=gflags.Tool)
 @click.option("--solver", required=True, type=options.existing(dir_okay=False), help="The solver prototxt.")
 @options.weights
+@click.option("--level", type=int, metavar="N", help="Sets the level of train_state.")
+@options.stage(" They come beside those of train_state.")
 @click.option(
     "--snapshot",
     metavar="STATE|RUN|latest",
@@ -67,6 +69,8 @@ PRECISIONS = ("FP32", "TF32", "BF16", "FP16")
 def command(
     solver: Path,
     weights: str | None,
+    level: int | None,
+    stages: tuple[str, ...],
     snapshot: str | None,
     run_dir: Path | None,
     max_iter: int | None,
@@ -104,7 +108,9 @@ def command(
         effects,
         loggers,
         cache,
-        workers,
+        workers=workers,
+        level=level,
+        stages=stages,
     )
     own = train.own_device(gpu, ranks, device, restarts, effects, console)
     outcome = train.launch(solver, replace(chosen, device=own), console)

@@ -28,6 +28,8 @@ def command(file: Path, output: Path | None, in_place: bool, dialect: str, check
         raise click.UsageError("of --output, --in-place and --check only one can be given")
     if in_place and reader.is_binary(file):
         raise click.UsageError(f"--in-place would put text where the weights of {file} are: give -o")
+    if output and reader.is_binary(file):
+        files.spare(output, file)
     old, today = reader.upgrade_file(file, dialect)
     if output:
         files.write_text(output, today)

@@ -16,7 +16,9 @@ from nktc.cli import gflags, options
 def command(old: Path, today: Path) -> None:
     """Write the net in the text file IN to OUT in today's syntax, comments kept. Today this is nktc upgrade IN -o
     OUT."""
-    before, after = reader.upgrade_file(old)
+    if reader.is_binary(old):
+        files.spare(today, old)
+    before, after = reader.upgrade_file(old, wanted="net")
     files.write_text(today, after)
     if before == after:
         click.echo(f"File already in latest proto format: {old}", err=True)

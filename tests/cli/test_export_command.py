@@ -50,7 +50,7 @@ def answer(path, rows: int = 2) -> np.ndarray:
 
 
 def test_a_simplified_net_answers_as_the_whole_one(given, tmp_path):
-    assert run("export", *given, "--no-optimise").exit_code == 0
+    assert run("export", *given, "--no-optimize").exit_code == 0
     whole = answer(tmp_path / "net.onnx")
     assert "BatchNormalization" in [node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node]
     done = run("export", *given)
@@ -72,7 +72,7 @@ def test_the_batch_is_open_or_what_is_asked_for(given, tmp_path):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_halves_are_in_the_file(given, tmp_path, precision):
     target = {"fp16": "onnxruntime", "bf16": "openvino"}[precision]
-    assert run("export", *given, "--no-optimise").exit_code == 0
+    assert run("export", *given, "--no-optimize").exit_code == 0
     whole = answer(tmp_path / "net.onnx")
     assert run("export", *given, "--precision", precision, "--target", target).exit_code == 0
     model = onnx.load(tmp_path / "net.onnx")

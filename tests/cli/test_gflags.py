@@ -31,6 +31,7 @@ def tool(words: tuple[str, ...], gray: bool, encoded: bool, resize_width: int, b
         ("-resize_width=256 -backend leveldb a", "a | False False 256 leveldb"),
         ("-resize-width -3 --backend=", " | False False -3 "),
         ("-s 5 a", "a | False False 5 lmdb"),
+        ("-nologtostderr -nolog_prefix=1 --stderrthreshold 0 a", "a | False False 0 lmdb"),
         ("-logtostderr --minloglevel 2 -v=1 --alsologtostderr=1 a", "a | False False 0 lmdb"),
         ("a -- -gray -5", "a -gray -5 | False False 0 lmdb"),
     ],

@@ -155,16 +155,13 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(line, said):
     assert sorted(path.name for path in Path().iterdir()) == ["net.onnx", "net.prototxt", "p", "w.caffemodel"]
 
 
-def piped(content: bytes, *line: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "nktc", "infer", "--model", "net.onnx", "--jsonl", "--top", "1", *line]
-    return subprocess.run(command, input=content, capture_output=True, check=False)
-
-
 def test_standard_input_is_an_image_or_a_list():
-    done = piped(Path("p/1.png").read_bytes(), "-")
+    line = ["infer", "--model", "net.onnx", "--jsonl", "--top", "1"]
+    process = [sys.executable, "-m", "nktc", *line, "-"]
+    done = subprocess.run(process, input=Path("p/1.png").read_bytes(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["predictions"][0]["index"] == 3
-    done = piped(b"p/3.png\nnone.png\n", "--list", "-")
-    assert (done.returncode, done.stderr) == (1, b"1 of 2 could not be inferred\n")
+    done = CliRunner().invoke(nktc, [*line, "--list", "-"], input=b"p/3.png\nnone.png\n")
+    assert (done.exit_code, done.stderr) == (1, "1 of 2 could not be inferred\n")
     first, second = map(json.loads, done.stdout.splitlines())
     assert (first["predictions"][0]["index"], second["error"]) == (2, "none.png is not there")

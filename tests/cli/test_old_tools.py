@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from nktc import data, weights
+from nktc import data, train, weights
 from nktc.cli import OLD_TOOLS, nktc
 from nktc.errors import NktcError
 from nktc.schema import BlobProto, Datum, NetParameter, V1LayerParameter
@@ -55,6 +55,30 @@ def test_caffes_own_commands_take_single_dashes_too(line: str):
     done = run(*line.split())
     assert done.exit_code == 2
     assert "'nowhere' does not exist" in done.stderr
+
+
+def test_caffes_own_commands_take_its_gpu_and_stages(tmp_path: Path, monkeypatch):
+    (tmp_path / "net").write_text('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }')
+    (tmp_path / "weights").touch()
+    seen = {}
+    monkeypatch.setattr(
+        train, "score", lambda *given: seen.update(device=given[3], level=given[5], stages=given[6]) or []
+    )
+    line = ["test", "-model", tmp_path / "net", "-weights", tmp_path / "weights"]
+    for given, device in {"1": "cuda:1", "2,0": "cuda:2", "all": "cuda:0", "": "auto"}.items():
+        assert run(*line, f"-gpu={given}", "-stage", "a,b", "-level=3").exit_code == 0
+        assert seen == {"device": device, "level": 3, "stages": ("a", "b")}
+    assert "--gpu and --device exclude each other" in run(*line, "-gpu", "0", "--device=cpu").stderr
+    assert '"one" names no GPU: write 0' in run(*line, "-gpu", "one").stderr
+
+
+def test_caffes_train_takes_stages_and_its_own_settings_go_where_they_belong(tmp_path: Path, monkeypatch):
+    (tmp_path / "solver").touch()
+    seen = []
+    monkeypatch.setattr(train, "launch", lambda solver, chosen, console: seen.append(chosen))
+    run("train", "-solver", tmp_path / "solver", "-stage=a,b", "-level", 2, "--workers", 5, "--cache", "2GB")
+    (chosen,) = seen
+    assert (chosen.level, chosen.stages, chosen.workers, chosen.records) == (2, ("a", "b"), 5, None)
 
 
 def test_convert_imageset_writes_caffes_records(pictures: Path, tmp_path: Path):
@@ -134,6 +158,10 @@ def test_old_texts_are_upgraded(tmp_path: Path):
     (tmp_path / "solver").write_text('net: "x"\nsolver_type: ADAM\n')
     assert run("upgrade_solver_proto_text", tmp_path / "solver", tmp_path / "new").exit_code == 0
     assert (tmp_path / "new").read_text() == 'net: "x"\ntype: "Adam"\n'
+    for tool, file, said in (("solver", "net", "is a net, not a solver"), ("net", "solver", "is a solver, not a net")):
+        refused = run(f"upgrade_{tool}_proto_text", tmp_path / file, tmp_path / "none").exception
+        assert said in str(refused)
+        assert not (tmp_path / "none").exists()
 
 
 def test_an_old_caffemodel_is_upgraded_with_its_weights(tmp_path: Path):
@@ -200,6 +228,8 @@ def test_classify_writes_what_the_net_says_of_pictures(pictures: Path, tmp_path:
     assert np.load(tmp_path / "b.npy").shape == (1, 3, 1, 1)
     np.testing.assert_allclose(np.load(tmp_path / "b.npy").ravel()[0], picture[..., 0].mean(), atol=0.1)
     assert "Missing option '--mean_file'" in run("classify", pictures, tmp_path / "x", *line).stderr
+    sizes = [*line[:4], "--images_dim", "4", "--mean_file="]
+    assert '"4" is no height and width' in run("classify", pictures, tmp_path / "x", *sizes).stderr
     assert (
         "is no list of whole numbers" in run("classify", pictures, tmp_path / "x", *line, "--channel_swap", "a").stderr
     )

@@ -108,7 +108,7 @@ PROMISED = {
 BUILT = {"--input-shape", "--level", "--stage", "--allow-python"}  # how a net is built that is only looked at
 BEYOND = {
     "convert": {
-        *("--tolerance", "--records", "--seed", "--target", "--batch", "--optimise", "--caffe", "--dialect"),
+        *("--tolerance", "--records", "--seed", "--target", "--batch", "--optimize", "--caffe", "--dialect"),
         *("--input-shape", "--json", "--data", "--allow-python"),
     },
     "check": {*BUILT, "--json", "--strict"},
@@ -141,7 +141,7 @@ BEYOND = {
     },
     "doctor": {"--bundle", "--run"},
     "export": {
-        *("--data", "--allow-python", "--target", "--batch", "--precision", "--preprocessing-inside", "--optimise"),
+        *("--data", "--allow-python", "--target", "--batch", "--precision", "--preprocessing-inside", "--optimize"),
         "--nms",
     },
     "infer": {
@@ -151,11 +151,11 @@ BEYOND = {
     "weights": {*BUILT, "--phase"},
     "show": {*BUILT, "--phase", "--prototxt", "--expand", "--dot", "--torch", "--weights", "--data", "--rankdir", "-o"},
     "plot": {"-o", "--metric", "--x", "--smooth"},
-    "test": {"--level", "--stage", "--device", "--data", "--allow-python"},
-    "time": {*BUILT, "--data", "--json"},
+    "test": {"--level", "--stage", "--device", "--gpu", "--data", "--allow-python"},
+    "time": {*BUILT, "--gpu", "--data", "--json"},
     "train": {
         *("--data", "--allow-python", "--precision", "--log", "--ranks", "--restarts"),
-        *("--cache", "--workers"),
+        *("--cache", "--workers", "--level", "--stage"),
     },
 }
 """Options that nobody promised."""

@@ -117,7 +117,7 @@ def binary(tmp_path: Path) -> Path:
 def test_the_net_in_a_binary_file_comes_out_as_text(binary: Path) -> None:
     refused = run("upgrade", binary).exception
     assert isinstance(refused, NktcError)
-    assert "may be in the dialect of nktc or Intel" in refused.message
+    assert "may be in the dialect of BVLC or Intel" in refused.message
     done = run("upgrade", binary, "--dialect", "BVLC")
     assert done.exit_code == 0
     assert "pooling_param { kernel_size: 2 round_mode: FLOOR }" in done.stdout

@@ -23,8 +23,8 @@ from nktc import data, models, weights
 CHILD = """
 import json, resource, sys, time
 start = time.perf_counter()
-from nktc import data
-from nktc.cli import nktc, convert
+from nktc.cli import nktc
+nktc.get_command(None, "convert")
 imported = time.perf_counter() - start
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
