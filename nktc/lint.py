@@ -11,7 +11,7 @@ from nktc.errors import NktcWarning, Note, in_order
 from nktc.ir import Graph, Node, Phase
 from nktc.reader import NetFile
 
-RANDOM = ("gaussian", "uniform", "xavier", "msra", "positive_unitball")
+RANDOM = ("gaussian", "uniform", "xavier", "msra", "positive_unitball", "gaussian_unitball")
 """Fillers that leave a weight useless until it is learned or loaded."""
 
 WATCHED = ("Accuracy", "ArgMax", "DetectionEvaluate", "DetectionOutput", "R2Score", "Softmax")

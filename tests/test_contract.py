@@ -28,9 +28,9 @@ WITH_INPUTS = [e for e in EXAMPLES if e.inputs]
 # Compiling is slow: one example of each form that a type has, by its inputs, their axes, its outputs and its phase.
 FORMS = {(e.type, *map(len, e.inputs), e.tops, e.phase): e for e in reversed(WITH_INPUTS)}
 NOTHING_LEARNS = (  # through these
-    *("DetectionOutput", "PriorBox", "Proposal"),
+    *("BoxAnnotatorOHEM", "DetectionOutput", "PriorBox", "Proposal", "YoloDetectionOutput", "Yolov3DetectionOutput"),
     *("Accuracy", "ArgMax", "ContinuationIndicator", "HDF5Output", "LabelsequenceAccuracy", "Quantize", "R2Score"),
-    *("SegAccuracy", "Silence", "Threshold"),
+    *("MatWrite", "SegAccuracy", "Silence", "Threshold"),
 )
 
 

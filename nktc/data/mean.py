@@ -17,27 +17,29 @@ from nktc.schema import BlobProto
 TOGETHER = 1000  # records read at a time
 
 
-def read_mean(path: Path) -> np.ndarray:
-    """The array of a .binaryproto, f32[c h w]; a leading axis of 1 is dropped. Raises NktcError."""
+def read_mean(path: Path, axes: int = 3) -> np.ndarray:
+    """The array of a .binaryproto, f32[c h w] or of other `axes`; a leading axis of 1 is dropped. Raises NktcError."""
     file = Mapped(path, "mean file")
     try:
         blob = stored_blob(file.view)
     except NktcError as error:
         raise NktcError(f"mean file {path} holds no BlobProto: {error.message}") from None
     shape = blob.shape
-    while len(shape) > 3 and shape[0] == 1:
+    while len(shape) > axes and shape[0] == 1:
         shape = shape[1:]
-    if len(shape) != 3:
-        raise NktcError(f"mean file {path} holds {size(shape)} values of shape {times(blob.shape)}, not one image")
+    if len(shape) != axes:
+        what = "image" if axes == 3 else "clip"
+        raise NktcError(f"mean file {path} holds {size(shape)} values of shape {times(blob.shape)}, not one {what}")
     return blob.array().reshape(shape)
 
 
-def file_mean(transform: Transform, folder: Path) -> np.ndarray | None:
-    """The picture in a transform's mean_file, f32[c h w]; None where it names none. Raises LayerError."""
+def file_mean(transform: Transform, folder: Path, axes: int = 3) -> np.ndarray | None:
+    """The picture in a transform's mean_file, f32[c h w] or of other `axes`; None where it names none. Raises
+    LayerError."""
     if not transform.mean_file:
         return None
     try:
-        return read_mean(find_file(transform.mean_file, folder))
+        return read_mean(find_file(transform.mean_file, folder), axes)
     except NktcError as error:
         raise LayerError(error.message, field="mean_file", help=error.help) from None
 

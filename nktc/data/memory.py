@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +59,9 @@ class MemoryStream(Stream):
     """Batches of arrays: data [n c h w], bytes or floats, and label, one number a record.
 
     They are transformed as the records of other layers are, and go around and around, with `shuffle` in a new order
-    each epoch; `mean` is a mean image, f32[c h w]. The label has the shape [batch 1 1 1], as Caffe makes it, but where
-    a batch is mixed. Raises LayerErrors for arrays that do not go together.
+    each epoch; `mean` is a mean image, f32[c h w]. Caffe builds its nets with a label [batch] and feeds them one of
+    [batch 1 1 1], so `feed` has the first and a batch the second, but where it is mixed. Raises LayerErrors for arrays
+    that do not go together.
     """
 
     resident = True
@@ -82,7 +82,7 @@ class MemoryStream(Stream):
         _check(data, label)
         shape = data.shape[1:]
         self._pipeline = Pipeline(transform, phase, shape, mean_of(transform, shape, mean), seed, device)
-        feed = _four_axes(data_feed(self._pipeline.shape, batch, len(data), (), transform, phase), transform, phase)
+        feed = data_feed(self._pipeline.shape, batch, len(data), (), transform, phase)
         self.feed, self.device = with_tops(feed, tops), device
         self._order, self._classes = Order(len(data), batch, seed, shuffle), transform.classes
         values = np.require(data, np.uint8 if data.dtype == np.uint8 else np.float32, ("C", "W"))
@@ -150,11 +150,4 @@ def _feed(layer: MemoryData, data: np.ndarray) -> Feed:
     if layer.shapes and layer.shapes[0][1:] != shape:
         problem = f"channels, height and width are {times(layer.shapes[0][1:])}, its arrays give {times(shape)}"
         raise LayerError(problem, field="channels", help="leave them out: the source tells")
-    feed = data_feed(shape, layer.batch, len(data), (), layer.transform, layer.phase)
-    return _four_axes(feed, layer.transform, layer.phase)
-
-
-def _four_axes(feed: Feed, transform: Transform, phase: Phase) -> Feed:
-    data, label = feed.shapes
-    mixed = transform.mixes and phase is Phase.TRAIN
-    return replace(feed, shapes=(data, label if mixed else (*label, 1, 1, 1)))
+    return data_feed(shape, layer.batch, len(data), (), layer.transform, layer.phase)

@@ -16,6 +16,7 @@ from nktc.data.pictures import stacked
 from nktc.data.records import IN_A_ROW, TOLD, BadRecord, Records, Taken
 from nktc.data.resident import room, send
 from nktc.data.stream import CPU, Batch, Opening, Stream, with_tops
+from nktc.data.transforms.rescale import rescaled
 from nktc.data.transforms.transform import Pipeline, cropped, mean_of, preprocessing_of
 from nktc.data.workers import Fetched, Workers, suggested_workers
 from nktc.errors import LayerError, NktcError, NktcWarning
@@ -63,7 +64,7 @@ class RecordStream(Stream):
         bytes_ = first.dtype == np.uint8
         self._kept = (
             room(self._order.records, shape, opening.device, opening.cache, opening.sharers)
-            if opening.resident and bytes_
+            if opening.resident and bytes_ and not reading.transform.rescale
             else None
         )
         self._workers: Workers | None = None
@@ -118,7 +119,14 @@ class RecordStream(Stream):
         before = set(self.skipped)
         found = self._read(indices)
         values, cut = found.values, not whole
-        if isinstance(values, list) and whole and _alike(values, self._shape):
+        if self._transform.rescale:
+            counters = self._order.counters(k)
+            phase, seed = self._reading.phase, self._opening.seed
+            scaled = [
+                rescaled(value, self._transform, phase, seed, counters[i : i + 1]) for i, value in enumerate(values)
+            ]
+            values, cut = self._cut_each(scaled, counters).numpy(), True
+        elif isinstance(values, list) and whole and _alike(values, self._shape):
             values = stacked(values)
         elif isinstance(values, list):
             values, cut = self._cut_each(values, self._order.counters(k)).numpy(), True

@@ -5,14 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from nktc.data import annotated, database, dataset, hdf5, image_list, memory, table, window
+from nktc.data import annotated, clips, database, dataset, hdf5, image_list, labelled_pixels, memory, table, window
 from nktc.data.mean import file_mean
 from nktc.data.places import Places
 from nktc.data.stream import Opening, Stream
 from nktc.data.transforms.transform import mean_of, std_of
 from nktc.errors import LayerError
 from nktc.ir import Feed, Layer, Preprocessing, times
-from nktc.layers import AnnotatedData, Data, Dataset, HDF5Data, ImageData, Input, MemoryData, TableData, WindowData
+from nktc.layers import (
+    AnnotatedData,
+    Data,
+    Dataset,
+    DenseImageData,
+    HDF5Data,
+    ImageData,
+    ImageSegData,
+    Input,
+    MemoryData,
+    TableData,
+    VideoData,
+    WindowData,
+)
 
 
 class Source(Protocol):
@@ -29,10 +42,13 @@ SOURCES: dict[type[Layer], Source] = {
     AnnotatedData: annotated,
     Data: database,
     Dataset: dataset,
+    DenseImageData: labelled_pixels,
     HDF5Data: hdf5,
     ImageData: image_list,
+    ImageSegData: labelled_pixels,
     MemoryData: memory,
     TableData: table,
+    VideoData: clips,
     WindowData: window,
 }
 

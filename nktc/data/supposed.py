@@ -6,14 +6,26 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nktc.data import annotated, hdf5, image_list, table
+from nktc.data import annotated, clips, hdf5, image_list, labelled_pixels, table
 from nktc.data.sources import describe
 from nktc.errors import LayerError
 from nktc.files import find_file
 from nktc.ir import Feed, Layer, Shape
-from nktc.layers import AnnotatedData, Data, HDF5Data, ImageData, Input, MemoryData, TableData
+from nktc.layers import (
+    AnnotatedData,
+    Data,
+    DenseImageData,
+    HDF5Data,
+    ImageData,
+    ImageSegData,
+    Input,
+    MemoryData,
+    TableData,
+    VideoData,
+)
 
-Listed = AnnotatedData | Data | HDF5Data | ImageData | MemoryData | TableData
+PixelData = DenseImageData | ImageSegData
+Listed = AnnotatedData | Data | HDF5Data | ImageData | MemoryData | TableData | VideoData | PixelData
 
 
 def supposed(layer: Layer, folder: Path, tops: Sequence[str], shapes: Mapping[str, Shape]) -> Feed | None:
@@ -30,10 +42,17 @@ def supposed(layer: Layer, folder: Path, tops: Sequence[str], shapes: Mapping[st
         known = dict(zip(tops, layer.shapes, strict=False))
         batch = layer.shapes[0][0] if any(layer.shapes[:1]) else 1
     elif isinstance(layer, Listed) and missing:
-        batch = layer.data.batch if isinstance(layer, AnnotatedData) else layer.batch
-        known = dict.fromkeys(tops[1:], _label_shape(layer))
-        image = image_shape(layer)
-        known |= {tops[0]: (batch, *image)} if image else {}
+        batch = _batch(layer)
+        if isinstance(layer, PixelData):
+            size = labelled_pixels.picture_size(layer.pixels)
+            known = dict(zip(tops, labelled_pixels.shapes(layer.pixels, size), strict=False)) if size else {}
+        elif isinstance(layer, VideoData):
+            size = clips.frame_size(layer)
+            known = dict(zip(tops, clips.shapes(layer, size), strict=False)) if size else {}
+        else:
+            known = dict.fromkeys(tops[1:], _label_shape(layer))
+            image = image_shape(layer)
+            known |= {tops[0]: (batch, *image)} if image else {}
     else:
         feed = describe(layer, folder)
         known, batch = dict(zip(tops, feed.shapes, strict=False)), feed.shapes[0][0]
@@ -51,17 +70,30 @@ def supposed(layer: Layer, folder: Path, tops: Sequence[str], shapes: Mapping[st
     return Feed(tuple(known[top] for top in tops))
 
 
+def _batch(layer: Listed) -> int:
+    if isinstance(layer, PixelData):
+        return layer.pixels.batch
+    return layer.data.batch if isinstance(layer, AnnotatedData) else layer.batch
+
+
 def _missing(layer: Listed, folder: Path) -> Path | None:
     """The first file that the shapes would be told from and that is not there."""
     if isinstance(layer, AnnotatedData):
         layer = layer.data
     if isinstance(layer, MemoryData) and not layer.source_path:
         return None
+    if isinstance(layer, PixelData):
+        path = find_file(layer.pixels.source_path, folder)
+        if os.path.exists(path) and not labelled_pixels.picture_size(layer.pixels):
+            path = labelled_pixels.first_file(layer.pixels, folder)
+        return None if os.path.exists(path) else path
     path = find_file(layer.source_path, folder)
     if not os.path.exists(path):
         return None if isinstance(layer, TableData) and table.is_known(layer) else path
     if isinstance(layer, HDF5Data):
         first = hdf5.first_file(layer, folder)
+    elif isinstance(layer, VideoData) and not clips.frame_size(layer):
+        first = clips.first_file(layer, folder)
     elif isinstance(layer, ImageData) and not image_shape(layer):
         first = image_list.first_file(layer, folder)
     else:
@@ -95,8 +127,6 @@ def _label_shape(layer: Listed) -> Shape:
     match layer:
         case AnnotatedData():
             return (1, 1, layer.data.batch * layer.max_boxes, annotated.FIELDS)
-        case MemoryData():
-            return (layer.batch, 1, 1, 1)
         case TableData():
             return table.label_shape(layer)
-    return (layer.batch,)
+    return (_batch(layer),)

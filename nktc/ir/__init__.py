@@ -9,7 +9,16 @@ from nktc.ir.blob import StoredBlob, array, stored_blob
 from nktc.ir.cost import Cost, Fit, LayerCost, cost, memory_size
 from nktc.ir.cost_table import cost_data, cost_table
 from nktc.ir.definition import definition
-from nktc.ir.feed import ColorJitter, Feed, Preprocessing, RandomErasing, RandomResizedCrop, Transform
+from nktc.ir.feed import (
+    ColorJitter,
+    Feed,
+    Preprocessing,
+    RandomAspectCrop,
+    RandomErasing,
+    RandomResizedCrop,
+    Rescale,
+    Transform,
+)
 from nktc.ir.graph import Graph, Locate, Node, nowhere
 from nktc.ir.layer import MANY, Emitter, Layer, Operand, catalogue
 from nktc.ir.listing import listing, settings
@@ -35,8 +44,10 @@ __all__ = [
     "Parameter",
     "Phase",
     "Preprocessing",
+    "RandomAspectCrop",
     "RandomErasing",
     "RandomResizedCrop",
+    "Rescale",
     "Shape",
     "StoredBlob",
     "Transform",

@@ -18,6 +18,37 @@ class RandomResizedCrop:
 
 
 @dataclass(frozen=True)
+class Rescale:
+    """How pictures are scaled before the crop, in TRAIN by chance: least and largest of each, in TEST their middle.
+
+    `sides` are lengths of the shorter side, 0 for that of the picture's shorter, or longer, side. `longer` is the
+    longer side by the shorter one, (0, 0) where that stays; `tall` and `wide` are further factors. Without `enlarges`
+    no side becomes longer than it was. `methods` are OpenCV's names for making smaller and for making larger. `cuts`
+    sides to whole pixels in place of rounding them.
+    """
+
+    sides: tuple[int, int] = (0, 0)
+    longer: tuple[float, float] = (0.0, 0.0)
+    tall: tuple[float, float] = (1.0, 1.0)
+    wide: tuple[float, float] = (1.0, 1.0)
+    enlarges: bool = True
+    methods: tuple[str, str] = ("LINEAR", "LINEAR")
+    cuts: bool = False
+
+
+@dataclass(frozen=True)
+class RandomAspectCrop:
+    """In TRAIN a part of the picture, brought to the crop: least and largest share of the picture, the least height by
+    that of a square of the area, and how often one is drawn until it fits; else, and in TEST, the shorter side is
+    brought to the crop. `method` is OpenCV's name."""
+
+    area: tuple[float, float]
+    change: float = 1.0
+    attempts: int = 10
+    method: str = "LINEAR"
+
+
+@dataclass(frozen=True)
 class ColorJitter:
     """Changes of brightness, contrast and saturation, 0 to 1; of hue in degrees."""
 
@@ -46,7 +77,8 @@ class Transform:
     or RGB; `resize` the height and width it is brought to before the crop, 0 for those that the net takes, by
     `resize_mode`: SQUASH, CROP, FILL or HALF_CROP. `fill` is what is where a picture does not reach, 0 to 255.
     `rotation` is in degrees, `cutout` in pixels, `mixup` and `cutmix` are alphas of Beta distributions, all 0 for none.
-    `classes` is the length of a mixed label, 0 for as many as the source knows.
+    `classes` is the length of a mixed label, 0 for as many as the source knows. `rescale` is done to whole pictures,
+    before the crop, by sources that have them.
     """
 
     scale: float = 1.0
@@ -69,6 +101,7 @@ class Transform:
     mixup: float = 0.0
     cutmix: float = 0.0
     classes: int = 0
+    rescale: Rescale | RandomAspectCrop | None = None
 
     @property
     def mixes(self) -> bool:

@@ -81,7 +81,7 @@ def size(shape: Shape) -> int:
 @dataclass(frozen=True)
 class Filler:
     """How a weight starts: Caffe's FillerParameter. `type` is one of constant, gaussian, uniform, xavier, msra,
-    bilinear, positive_unitball."""
+    bilinear, positive_unitball, gaussian_unitball."""
 
     type: str = "constant"
     value: float = 0.0

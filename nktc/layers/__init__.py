@@ -27,6 +27,7 @@ from nktc.layers.bn import BN
 from nktc.layers.by_channel import Axpy, BroadcastMul
 from nktc.layers.catalogue import explain, find, table
 from nktc.layers.center_loss import CenterLoss
+from nktc.layers.clips import VideoData
 from nktc.layers.combine import Concat, Eltwise, MatMul
 from nktc.layers.convolution import Convolution
 from nktc.layers.crop import Crop, Tile
@@ -41,6 +42,7 @@ from nktc.layers.dropout import Dropout, SpatialDropout
 from nktc.layers.embed import Embed
 from nktc.layers.filler import check_filler, fill
 from nktc.layers.global_pooling import GlobalPooling
+from nktc.layers.hard_examples import BoxAnnotatorOHEM, SmoothL1LossOHEM, SoftmaxWithLossOHEM
 from nktc.layers.hdf5_output import HDF5Output
 from nktc.layers.im2col import Im2col
 from nktc.layers.inner_product import InnerProduct
@@ -51,6 +53,7 @@ from nktc.layers.normalize import LRN, MVN, GroupNorm, LayerNorm
 from nktc.layers.over_ranks import alone
 from nktc.layers.parameter import Parameter
 from nktc.layers.permute import Permute
+from nktc.layers.pixel_labels import DenseImageData, ImageSegData, LabelledPixels
 from nktc.layers.pooling import Pooling, PoolingND
 from nktc.layers.precision import TORCH, Cast, Quantize
 from nktc.layers.priors import PriorBox
@@ -71,13 +74,14 @@ from nktc.layers.seg_accuracy import SegAccuracy
 from nktc.layers.select import ArgMax, BatchReindex, Filter
 from nktc.layers.selu import SELU, SeLU, SeLu, SeLuDropout
 from nktc.layers.softmax import Softmax
-from nktc.layers.split import Silence, Slice, Split
+from nktc.layers.split import MatWrite, Silence, Slice, Split
 from nktc.layers.spp import SPP
 from nktc.layers.suppression import Choice
 from nktc.layers.table_data import TableData
 from nktc.layers.unit_norm import Normalize
 from nktc.layers.upsample import UnPooling, Unpooling, Upsample
 from nktc.layers.volume import Convolution3D, Deconvolution3D, Pooling3D
+from nktc.layers.yolo import YoloDetectionOutput, Yolov3DetectionOutput
 
 __all__ = [
     "BN",
@@ -100,6 +104,7 @@ __all__ = [
     "BatchNorm",
     "BatchReindex",
     "Bias",
+    "BoxAnnotatorOHEM",
     "BroadcastMul",
     "CReLU",
     "CTCLoss",
@@ -121,6 +126,7 @@ __all__ = [
     "Dataset",
     "Deconvolution",
     "Deconvolution3D",
+    "DenseImageData",
     "DepthwiseConvolution",
     "DetectionBoxes",
     "DetectionOutput",
@@ -141,17 +147,20 @@ __all__ = [
     "HingeLoss",
     "Im2col",
     "ImageData",
+    "ImageSegData",
     "InfogainLoss",
     "InnerProduct",
     "Input",
     "Interp",
     "L1Loss",
     "LSTMUnit",
+    "LabelledPixels",
     "LabelsequenceAccuracy",
     "LayerNorm",
     "Log",
     "Lstm",
     "MatMul",
+    "MatWrite",
     "MemoryData",
     "MultinomialLogisticLoss",
     "Normalize",
@@ -191,8 +200,10 @@ __all__ = [
     "Silence",
     "Slice",
     "SmoothL1Loss",
+    "SmoothL1LossOHEM",
     "Softmax",
     "SoftmaxWithLoss",
+    "SoftmaxWithLossOHEM",
     "Softplus",
     "SpatialDropout",
     "Split",
@@ -205,7 +216,10 @@ __all__ = [
     "UnPooling",
     "Unpooling",
     "Upsample",
+    "VideoData",
     "WindowData",
+    "YoloDetectionOutput",
+    "Yolov3DetectionOutput",
     "allow_python",
     "alone",
     "check_filler",

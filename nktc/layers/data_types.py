@@ -68,6 +68,13 @@ class ImageData(Layer, param=("image_data_param", "transform_param", "split_para
         if transform.resize_height or transform.resize_width:
             help = "write image_data_param { new_height: 256 new_width: 256 } in its place"
             raise LayerError("is resized by new_height and new_width", field="resize_height", help=help)
+        if not p.has_label:
+            help = 'write type: "ImageSegData"'
+            raise LayerError("a list without labels is not of this layer", field="has_label", help=help)
+        if p.label_type != ImageDataParameter.IMAGE:
+            kind = ImageDataParameter.LabelType.Name(p.label_type)
+            help = 'write type: "ImageSegData"' if kind == "PIXEL" else "leave it out, and the label top"
+            raise LayerError(f"label_type {kind} is not of this layer", field="label_type", help=help)
         if bool(p.new_height) != bool(p.new_width):
             given = "new_height" if p.new_height else "new_width"
             raise LayerError("new_height and new_width go together", field=given, help="give both")
@@ -80,7 +87,7 @@ class ImageData(Layer, param=("image_data_param", "transform_param", "split_para
             p.root_folder,
             p.shuffle,
             p.rand_skip,
-            settings.transform(transform),
+            settings.transform(transform, rescales=True),
             phase,
             part(split, phase),
             p.on_bad_record == SKIP,
@@ -91,7 +98,7 @@ class MemoryData(Layer, param=("memory_data_param", "transform_param"), tops=2, 
     """Takes images and labels from an .npz file, or from whoever runs the net, and goes around and around in them.
 
     `source` names the file; it has the arrays data [n c h w] and label [n], and tells the shapes unless `channels`,
-    `height` and `width` do. These are of what is fed, after a crop. Its label has four axes, as Caffe makes it.
+    `height` and `width` do. These are of what is fed, after a crop.
     """
 
     shapes: tuple[Shape, ...]  # empty: its source tells
@@ -109,7 +116,7 @@ class MemoryData(Layer, param=("memory_data_param", "transform_param"), tops=2, 
             for name in ("channels", "height", "width"):
                 if name not in given:
                     raise LayerError(f"has no {name}", field=name, help=f"add memory_data_param {{ {name}: 28 }}")
-        shapes = ((batch, p.channels, p.height, p.width), (batch, 1, 1, 1)) if given else ()
+        shapes = ((batch, p.channels, p.height, p.width), (batch,)) if given else ()
         return cls(shapes, batch, settings.transform(transform), phase, p.source, p.shuffle)
 
     def shape(self) -> list[Shape]:
@@ -210,6 +217,7 @@ class AnnotatedData(
             help = "leave it out: SQUASH keeps the boxes where they are"
             raise LayerError("resize_mode would move its boxes", field="resize_mode", help=help)
         refuse(transform, ("mixup", "cutmix"), "mixes labels, and boxes are not mixed", "leave it out")
+        settings.transform(transform, resizes=True)
         return cls(Data.read(p, transform, split, phase), annotated.max_boxes, annotated.label_map_file)
 
 

@@ -1,4 +1,4 @@
-"""How weights start: Caffe's seven fillers, with its conventions of fan-in and fan-out."""
+"""How weights start: Caffe's seven fillers and one of a fork, with its conventions of fan-in and fan-out."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ def fill(tensor: Tensor, filler: Filler, generator: torch.Generator | None = Non
             rows = tensor.uniform_(0, 1, generator=generator).view(tensor.shape[0], -1)
             rows.div_(rows.sum(1, keepdim=True))
             return tensor
+        case "gaussian_unitball":  # of caffe-windows
+            rows = tensor.normal_(0, 1, generator=generator).view(tensor.shape[0], -1)
+            rows.div_(rows.square().sum(1, keepdim=True).add_(1e-12).sqrt_())
+            return tensor
         case "bilinear":
             return tensor.copy_(bilinear(tuple(tensor.shape)))
     raise LayerError(f'unknown filler "{filler.type}"')
@@ -55,7 +59,7 @@ def fan(shape: Shape, filler: Filler) -> float:
 def check_filler(filler: Filler, shape: Shape) -> None:
     """Raise LayerError, blaming the filler's setting, where an array of that shape cannot start so."""
     field = filler.setting
-    if not shape and filler.type in ("xavier", "msra", "positive_unitball"):
+    if not shape and filler.type in ("xavier", "msra", "positive_unitball", "gaussian_unitball"):
         raise LayerError(f"the {filler.type} filler takes an array, not a single number", field=field)
     if filler.type == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
         raise LayerError(f"the bilinear filler takes a square window, not weights of {times(shape)}", field=field)

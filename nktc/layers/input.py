@@ -118,7 +118,7 @@ class Data(Layer, param=("data_param", "transform_param", "split_param"), tops=(
             p.source,
             batch_size(p),
             DataParameter.DB.Name(p.backend),
-            settings.transform(transform, resizes=True),
+            settings.transform(transform, resizes=True, rescales=True),
             phase,
             p.force_encoded_color,
             p.prefetch,

@@ -31,6 +31,9 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
     class counts by its share.
 
     In TRAIN `label_smoothing` gives that share of a label's weight to all classes evenly (Szegedy et al. 2016).
+
+    With SegNet's `weight_by_label_freqs` what an item costs is multiplied with the `class_weighting` of its label; the
+    sum is divided by as much as before.
     """
 
     axis: int = 1
@@ -38,14 +41,22 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
     normalization: str = "VALID"
     probabilities: bool = False
     smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
 
     @classmethod
     def read(cls, softmax: SoftmaxParameter, loss: LossParameter, phase: Phase) -> Self:
+        if loss.weight_by_label_freqs and not loss.class_weighting:
+            help = "add class_weighting, one number a class"
+            raise LayerError("has no class_weighting", field="weight_by_label_freqs", help=help)
+        if loss.weight_by_label_freqs and loss.label_smoothing:
+            help = "keep one of them"
+            raise LayerError("class_weighting and label_smoothing are both given", field="label_smoothing", help=help)
         if not 0 <= loss.label_smoothing <= 1:
             problem = f"label_smoothing is {loss.label_smoothing:g}"
             raise LayerError(problem, field="label_smoothing", help="it is a share: from 0 to 1")
         smoothing = loss.label_smoothing if phase is Phase.TRAIN else 0.0
-        return cls(softmax.axis, ignored(loss), settings.normalization(loss), smoothing=smoothing)
+        weights = tuple(loss.class_weighting) if loss.weight_by_label_freqs else ()
+        return cls(softmax.axis, ignored(loss), settings.normalization(loss), False, smoothing, weights)
 
     def with_tops(self, tops: int) -> Self:
         return replace(self, probabilities=tops == 2)
@@ -53,6 +64,9 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
     def shape(self, scores: Shape, label: Shape) -> Shape | list[Shape]:
         axis = axes.resolve(self.axis, scores)
         same_batch(scores, label)
+        if self.class_weights and len(self.class_weights) != scores[axis]:
+            problem = f"has {len(self.class_weights)} class weights for {scores[axis]} classes"
+            raise LayerError(problem, field="class_weighting", help="give one number a class")
         if not one_share_a_class(scores, label, axis, self.ignore):
             one_label_an_item(scores, label, axis)
         return [(), scores] if self.probabilities else ()
@@ -65,6 +79,8 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
         rows = logs if axis == 1 else logs.reshape(batch, scores.shape[axis], -1)
         if one_share_a_class(tuple(scores.shape), tuple(label.shape), axis):
             shares, counted = label.detach().reshape(rows.shape), None
+            if self.class_weights:
+                shares = shares * shares.new_tensor(self.class_weights).view(-1, *(1,) * (rows.dim() - 2))
             value = rows.detach()
             total = -(shares * (value.clamp(min=-WORST) + (rows - value))).sum()
             items = rows.numel() // rows.shape[1]
@@ -74,8 +90,12 @@ class SoftmaxWithLoss(Layer, param=("softmax_param", "loss_param"), tops=(1, 2),
             each = F.nll_loss(rows, wanted, ignore_index=missing, reduction="none")
             # The floor is one of the value; the gradient is that of the logarithm.
             value = each.detach()
-            total = (value.clamp(max=WORST) + (each - value)).sum()
+            costs = value.clamp(max=WORST) + (each - value)
             counted = None if self.ignore is None else wanted != self.ignore
+            if self.class_weights:
+                classes = wanted if counted is None else wanted.where(counted, 0)
+                costs = costs * costs.new_tensor(self.class_weights)[classes]
+            total = costs.sum()
             items = wanted.numel()
         if self.smoothing:
             evenly = -rows.mean(1) if counted is None else -rows.mean(1).where(counted, 0)
@@ -210,7 +230,9 @@ def ignored(loss: LossParameter) -> int | None:
 
 
 def refuse_smoothing(loss: LossParameter) -> None:
-    """Refuse a share for all classes where a loss has none to give."""
+    """Refuse a share for all classes, and weights of classes, where a loss has none to give."""
+    if loss.weight_by_label_freqs:
+        raise LayerError("takes no class weights", field="weight_by_label_freqs", help="SoftmaxWithLoss takes them")
     if loss.HasField("label_smoothing"):
         raise LayerError("takes no label_smoothing", field="label_smoothing", help="SoftmaxWithLoss takes it")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from nktc.errors import LayerError, near
-from nktc.ir import ColorJitter, Filler, RandomErasing, RandomResizedCrop, Transform
+from nktc.ir import ColorJitter, Filler, RandomAspectCrop, RandomErasing, RandomResizedCrop, Rescale, Transform
 from nktc.schema import (
     ColorJitterParameter,
+    DetectionResizeParameter,
     FillerParameter,
     LossParameter,
     RandomErasingParameter,
@@ -15,7 +16,16 @@ from nktc.schema import (
     TransformationParameter,
 )
 
-FILLERS = ("constant", "gaussian", "uniform", "xavier", "msra", "bilinear", "positive_unitball")
+FILLERS = (
+    "constant",
+    "gaussian",
+    "uniform",
+    "xavier",
+    "msra",
+    "bilinear",
+    "positive_unitball",
+    "gaussian_unitball",
+)
 
 
 def filler(p: FillerParameter, field: str) -> Filler:
@@ -27,12 +37,21 @@ def filler(p: FillerParameter, field: str) -> Filler:
     return Filler(p.type, p.value, p.min, p.max, p.mean, p.std, p.sparse, norm, field)
 
 
-def transform(p: TransformationParameter, resizes: bool = False) -> Transform:
-    """The transform of message `p`. Raises LayerError for settings that contradict each other, and for a resize where
-    the layer takes pictures as they are stored."""
+VIDEOS = ("fix_crop", "more_fix_crop", "multi_scale", "scale_ratios", "max_distort", "is_flow")
+"""What TSN's transforms have for VideoData."""
+
+
+def transform(p: TransformationParameter, resizes: bool = False, rescales: bool = False) -> Transform:
+    """The transform of message `p`. Raises LayerError for settings that contradict each other, for a resize where
+    the layer takes pictures as they are stored, and for forks' ways to rescale them where it has no whole pictures."""
     if (p.resize_height or p.resize_width) and not resizes:
         help = "store them in that size: nktc data convert --resize HxW"
         raise LayerError("takes pictures as they are stored", field="resize_height", help=help)
+    if p.scale_factors:
+        raise LayerError("scale_factors is of ImageSegData alone", field="scale_factors", help="leave it out")
+    for name in VIDEOS:
+        if getattr(p, name) != getattr(TransformationParameter(), name):
+            raise LayerError(f"{name} is of VideoData alone", field=name, help="leave it out")
     if bool(p.resize_height) != bool(p.resize_width):
         raise LayerError("resize_height and resize_width go together", field="resize_height", help="give both")
     if p.mean_file and p.mean_value:
@@ -73,7 +92,80 @@ def transform(p: TransformationParameter, resizes: bool = False) -> Transform:
         p.mixup,
         p.cutmix,
         p.num_classes,
+        _rescale(p, rescales),
     )
+
+
+NVIDIAS = ("img_rand_resize", "rand_resize_ratio", "vertical_stretch", "horizontal_stretch")
+
+
+def _rescale(p: TransformationParameter, rescales: bool) -> Rescale | RandomAspectCrop | None:
+    """How forks scale pictures before the crop. Raises LayerError."""
+    ranges = [f"{name}_{end}" for name in NVIDIAS for end in ("lower", "upper")]
+    given = [name for name in ("random_resize_param", "random_aspect_ratio_param", *ranges) if p.HasField(name)]  # type: ignore[arg-type]
+    if not given:
+        return None
+    field = given[0]
+    if not rescales:
+        raise LayerError("has no pictures that could be scaled before the crop", field=field, help="leave it out")
+    if not p.crop_size:
+        help = "add crop_size: 224; a net takes pictures of one size"
+        raise LayerError("is scaled before a crop that it does not have", field=field, help=help)
+    if p.resize_height or p.random_resized_crop.ByteSize() or p.HasField("random_resized_crop"):
+        other = "resize_height" if p.resize_height else "random_resized_crop"
+        raise LayerError(f"{field} and {other} are both given", field=other, help="keep one of them")
+    if "random_resize_param" in given:
+        resize = p.random_resize_param
+        _ordered("random_resize_param", resize.min_size, resize.max_size or resize.min_size)
+        method = _method(resize.resize_param)
+        return Rescale((resize.min_size, resize.max_size), methods=(method, method), cuts=True)
+    if "random_aspect_ratio_param" in given:
+        part = p.random_aspect_ratio_param
+        _ordered(field, part.min_area_ratio, part.max_area_ratio)
+        if not (part.min_area_ratio > 0 and part.max_area_ratio <= 1 and 0 < part.aspect_ratio_change <= 1):
+            raise LayerError("its shares and its change of form are above 0 and at most 1", field=field)
+        area = (part.min_area_ratio, part.max_area_ratio)
+        return RandomAspectCrop(area, part.aspect_ratio_change, part.max_attempt, _method(part.resize_param))
+    for name in NVIDIAS:
+        low, high = getattr(p, f"{name}_lower"), getattr(p, f"{name}_upper")
+        if low and high:
+            _ordered(f"{name}_lower", low, high)
+    sides = (p.img_rand_resize_lower, p.img_rand_resize_upper)
+    longer = (p.rand_resize_ratio_lower, p.rand_resize_ratio_upper)
+    tall, wide = (_factors(p, name) for name in NVIDIAS[2:])
+    names = [
+        TransformationParameter.InterpolationAlgo.Name(one).removeprefix("INTER_")
+        for one in (p.interpolation_algo_down, p.interpolation_algo_up)
+    ]
+    return Rescale(
+        sides if all(sides) else (0, 0),
+        longer if longer[0] >= 1 and longer[1] > 1 else (0.0, 0.0),
+        tall,
+        wide,
+        p.allow_upscale,
+        (names[0], names[1]),
+    )
+
+
+def _factors(p: TransformationParameter, name: str) -> tuple[float, float]:
+    low, high = getattr(p, f"{name}_lower"), getattr(p, f"{name}_upper")
+    return (low, high) if low > 0 and high > 0 else (1.0, 1.0)
+
+
+def _ordered(field: str, low: float, high: float) -> None:
+    if not 0 <= low <= high:
+        raise LayerError(f"{low:g} to {high:g} is no range", field=field)
+
+
+def _method(p: DetectionResizeParameter) -> str:
+    """The one method of a fork's resize_param. Raises LayerError."""
+    names = [DetectionResizeParameter.Interp_mode.Name(one) for one in p.interp_mode]
+    if len(names) > 1:
+        help = "keep one interp_mode"
+        raise LayerError(f"has {len(names)} methods to draw from", field="interp_mode", help=help)
+    if p.resize_mode != DetectionResizeParameter.WARP:
+        raise LayerError("its resize_mode is not WARP", field="resize_mode", help="leave it out")
+    return names[0] if names else "LINEAR"
 
 
 def _resized_crop(p: RandomResizedCropParameter) -> RandomResizedCrop:

@@ -1,4 +1,4 @@
-"""One input to several outputs, or to none: Slice, Split, Silence."""
+"""One input to several outputs, or to none: Slice, Split, Silence, MatWrite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from nktc.errors import LayerError
 from nktc.ir import MANY, Emitter, Layer, Operand, Phase, Shape
 from nktc.layers import axes
-from nktc.schema import SliceParameter
+from nktc.schema import MatWriteParameter, SliceParameter
 
 
 class Slice(Layer, param="slice_param", tops=(1, MANY), saves="nothing"):
@@ -99,3 +99,14 @@ class Silence(Layer, tops=0, saves="nothing"):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """x0[..] x1[..] .. -> nothing"""
         return ()
+
+
+class MatWrite(Silence, param="mat_write_param", tops=0, saves="nothing"):
+    """Takes blobs as Silence does: where DeepLab's Caffe writes them to files of MATLAB, nothing is written here.
+
+    `nktc infer --blob NAME` or `nktc extract_features` gives them. Source: DeepLab.
+    """
+
+    @classmethod
+    def read(cls, p: MatWriteParameter, phase: Phase) -> Self:
+        return cls()

@@ -21,6 +21,7 @@ from nktc.layers import (
     TORCH,
     Accuracy,
     ArgMax,
+    BoxAnnotatorOHEM,
     Cast,
     DetectionBoxes,
     DetectionOutput,
@@ -37,6 +38,8 @@ from nktc.layers import (
     ROIPooling,
     SegAccuracy,
     Softmax,
+    YoloDetectionOutput,
+    Yolov3DetectionOutput,
     fill,
 )
 from nktc.module.in_place import overwriting
@@ -46,6 +49,7 @@ _HALVES = (torch.bfloat16, torch.float16)
 _WIDE = (
     *(Accuracy, ArgMax, DetectionBoxes, DetectionOutput, LabelsequenceAccuracy, Normalize, PriorBox, Proposal),
     *(PSROIPooling, R2Score, ROIPooling, Reduction, SegAccuracy, Softmax),
+    *(BoxAnnotatorOHEM, YoloDetectionOutput, Yolov3DetectionOutput),
 )
 
 

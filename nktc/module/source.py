@@ -19,7 +19,7 @@ import numpy as np
 
 from nktc import __version__
 from nktc.errors import NktcError
-from nktc.files import atomic, write_text
+from nktc.files import atomic
 from nktc.ir import Graph, Preprocessing, list_shape, times
 from nktc.module.expression import INDENT, WIDTH, Text, bracketed, literal, statement
 from nktc.module.statements import Writer, heading, staged
@@ -35,16 +35,17 @@ class Source:
     text: str
     arrays: dict[str, np.ndarray]
 
-    def write(self, path: Path) -> list[Path]:
-        """Write the file and, where the weights are known, a .safetensors file of the same name beside it. Returns what
-        was written."""
-        write_text(path, self.text)
-        if not self.arrays:
-            return [path]
-        beside = path.with_suffix(".safetensors")
-        with atomic(beside) as temporary, temporary.open("wb") as file:
-            file.writelines(_safetensors(self.arrays))
-        return [path, beside]
+    def write(self, path: Path, weights: bool = False) -> list[Path]:
+        """Write the file and, where the weights are known, a .safetensors file of the same name beside it, or neither;
+        with `weights` that file in any case. Returns what was written."""
+        written = [path]
+        with atomic(path) as program:
+            program.write_bytes(self.text.encode())
+            if self.arrays or weights:
+                written.append(path.with_suffix(".safetensors"))
+                with atomic(written[-1]) as temporary, temporary.open("wb") as file:
+                    file.writelines(_safetensors(self.arrays))
+        return written
 
 
 def _safetensors(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | memoryview]:

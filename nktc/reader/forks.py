@@ -9,15 +9,30 @@ from typing import NamedTuple
 from google.protobuf.descriptor import Descriptor
 
 from nktc.errors import LayerError, NktcError, NktcWarning
+from nktc.reader.old_names import layer_type
 from nktc.schema import ForkField, LayerParameter, NetParameter, fork_fields, fork_types
 from nktc.text import Field, Scalar, Tree
 
 FUSED = ("convolution_param", "inner_product_param")
 THREE_AXES = {"Convolution3D": "convolution", "Deconvolution3D": "convolution", "Pooling3D": "pooling"}
+COSTS = {"SoftmaxWithLoss": 3, "SmoothL1Loss": 2}
+"""Types that in R-FCN's Caffe have a last top of what each item costs, and how many tops they then have."""
 CROPS = (("crop_h", "crop_w"), ("crop_height", "crop_width"))
 PARTS = ("layer", "layers", "net_param", "train_net_param", "test_net_param")
 """Fields of a net or a solver that hold layers."""
 YES = ("true", "True", "t", "1")
+DETECTORS = (
+    "MultiBoxLoss",
+    "MultiBoxFocalLoss",
+    "DetectionEvaluate",
+    "EvalDetection",
+    "Yolov3",
+    "GaussianYolov3",
+    "RegionLoss",
+    "YoloSeg",
+)
+"""Types that train or score a detector, none of which is here."""
+DEPLOY = "give the deploy net: nktc check, infer, export and convert take it"
 MOST_FORKS = 3  # named in an error
 MOST_NAMES = 12  # of fields in one warning
 LEFT_OUT = "left out: of no known dialect"
@@ -36,8 +51,13 @@ def ours(net: Tree) -> tuple[Tree, tuple[int, ...]]:
     such; and of each layer which one of `net` it comes from."""
     fields: list[Field] = []
     origins: list[int] = []
-    changed = False
+    stats = net.find("bn_stats_batch_size")
+    changed = stats is not None
     for field in net.fields:
+        if field is stats:
+            continue
+        if stats and field.name == "layer" and isinstance(field.value, Tree):
+            field = replace(field, value=_with_stats(field.value, stats))
         if field.name != "layer" or not isinstance(field.value, Tree):
             fields.append(field)
             continue
@@ -61,6 +81,8 @@ def unknown_type(name: str) -> LayerError | None:
         return None
     said = f'layer type "{name}" of {_whose(row.forks)} is not supported'
     help = "a layer of type Python can compute what you write it to"
+    if name in DETECTORS:
+        help = DEPLOY
     return LayerError(f"{said}: {row.why}" if row.why else said, field="type", help=help, code="unknown-type")
 
 
@@ -79,7 +101,7 @@ def refusals(tree: Tree, descriptor: Descriptor = LayerParameter.DESCRIPTOR) -> 
 def in_vain(tree: Tree, descriptor: Descriptor = NetParameter.DESCRIPTOR) -> list[NktcWarning]:
     """One warning of all the fields in a net or a solver that forks have and that do nothing here, and one of those
     that were left out of a binary file."""
-    return [*_without_effect(tree, descriptor), *_left_out(tree)]
+    return [*_without_effect(tree, descriptor), *_unwritten(tree), *_left_out(tree)]
 
 
 def _without_effect(tree: Tree, descriptor: Descriptor) -> Iterator[NktcWarning]:
@@ -93,6 +115,16 @@ def _without_effect(tree: Tree, descriptor: Descriptor) -> Iterator[NktcWarning]
     has = "has" if len(names) == 1 else "have"
     said = f"{', '.join(names[:MOST_NAMES])}{more}{whose} {has} no effect here"
     yield NktcWarning(said, at=none[0].field.extent(), code="fork-no-effect")
+
+
+def _unwritten(net: Tree) -> Iterator[NktcWarning]:
+    layers = (field for name in ("layer", "layers") for field in net.all(name))
+    written = [one for one in layers if isinstance(one.value, Tree) and layer_type(one.value) == "MatWrite"]
+    if written:
+        help = "nktc infer --blob NAME, or nktc extract_features, gives what they take"
+        yield NktcWarning(
+            "MatWrite layers write no files here", at=written[0].extent(), help=help, code="fork-no-effect"
+        )
 
 
 def meant(net: Tree) -> Tree:
@@ -114,7 +146,7 @@ def _meant(tree: Tree, rows: Mapping[int, ForkField]) -> Tree:
 
 def is_renamed(kind: str, param: str) -> bool:
     """Whether the settings of a type were once called so."""
-    return param == f"{THREE_AXES.get(kind)}_param"
+    return param == f"{THREE_AXES.get(kind)}_param" or (kind, param) == ("VideoData", "image_data_param")
 
 
 def _left_out(net: Tree) -> Iterator[NktcWarning]:
@@ -177,8 +209,12 @@ def _layers(field: Field, tree: Tree) -> list[Field]:
     """The layers that a fork's layer is here: itself, changed perhaps, and what it does besides behind it."""
     kind = _word(tree, "type")
     changed, added = tree, list[Field]()
+    if len([*tree.all("top")]) == COSTS.get(kind):
+        changed = _with_kind(changed, f"{kind}OHEM")
     if kind in THREE_AXES:
         changed = _renamed(changed, f"{THREE_AXES[kind]}_param", f"{THREE_AXES[kind]}3d_param")
+    if kind == "VideoData":  # C3D's of 2014
+        changed = _renamed(changed, "image_data_param", "video_data_param")
     if kind == "Normalize" and changed.find("softmax_param", "normalize_type"):
         changed = _renamed(changed, "softmax_param", "normalize_param")
     if changed.find("convolution_param"):
@@ -305,19 +341,20 @@ def _fixed(layer: Tree) -> tuple[Tree, list[Field]]:
     kept = [none if field is mode else field for field in settings.value.fields if field is not divisor]
     changed = _with(layer, settings, kept)
     number = _number(_word(settings.value, "pre_fixed_normalizer") or "1")
-    if number in (0, 1) or len(top) != 1 or not divisor:
+    weights = [*layer.all("loss_weight")]
+    if number in (0, 1) or not divisor or len(top) != max(1, len(weights)):
         return changed if number else layer, []
     assert isinstance(top[0].value, Scalar)
     inner = replace(top[0], value=replace(top[0].value, text=f"{top[0].value.text}(sum)"))
     zero = Field("loss_weight", Scalar("number", "0", top[0].value.span), top[0].span)
-    weights = [*layer.all("loss_weight")]
     fields = [
         inner if field is top[0] else field for field in changed.fields if not any(field is one for one in weights)
     ]
-    changed = replace(changed, fields=(*fields, zero))
+    changed = replace(changed, fields=(*fields, zero, *weights[1:]))
+    first = replace(changed, fields=tuple(field for field in changed.fields if field.name != "top" or field is inner))
     one = Field("loss_weight", Scalar("number", "1", top[0].value.span), top[0].span)
     scale = Field("scale", Scalar("number", f"{1 / number:.9g}", divisor.value.span), divisor.span)
-    return changed, _behind(changed, "Power", "power_param", [scale], [top[0], *(weights or [one])])
+    return changed, _behind(first, "Power", "power_param", [scale], [top[0], *(weights[:1] or [one])])
 
 
 def _behind(layer: Tree, kind: str, param: str, settings: Sequence[Field], outer: Sequence[Field] = ()) -> list[Field]:
@@ -342,6 +379,30 @@ def _behind(layer: Tree, kind: str, param: str, settings: Sequence[Field], outer
         ]
         found.append(Field("layer", Tree(tuple(fields), layer.span, layer.end), layer.span))
     return found
+
+
+def _with_stats(layer: Tree, stats: Field) -> Tree:
+    """Intel's bn_stats_batch_size of a net is the stats_batch_size of each BatchNorm."""
+    if _word(layer, "type") != "BatchNorm":
+        return layer
+    said = replace(stats, name="stats_batch_size", comments=(), aside="")
+    settings = layer.find("batch_norm_param")
+    if settings and isinstance(settings.value, Tree):
+        kept = [field for field in settings.value.fields if field.name != "stats_batch_size"]
+        return _with(layer, settings, [*kept, said])
+    message = Field("batch_norm_param", Tree((said,), stats.span, stats.span, inline=True), stats.span)
+    return replace(layer, fields=(*layer.fields, message))
+
+
+def _with_kind(layer: Tree, kind: str) -> Tree:
+    """A layer of another type."""
+    return replace(
+        layer,
+        fields=tuple(
+            replace(f, value=replace(f.value, text=kind)) if f.name == "type" and isinstance(f.value, Scalar) else f
+            for f in layer.fields
+        ),
+    )
 
 
 def _with(layer: Tree, settings: Field, fields: Sequence[Field]) -> Tree:

@@ -108,8 +108,13 @@ V0_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_siz
 SPECS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult", "weight_decay": "decay_mult"}
 """What the i-th weight is told by the i-th of a V1 layer's fields; today by the fields of its param."""
 TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
-TRANSFORMED = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
-"""Settings that belong to transform_param today, and where V1 layers of three types have them."""
+TRANSFORMED = {
+    "Data": "data_param",
+    "ImageData": "image_data_param",
+    "VideoData": "image_data_param",
+    "WindowData": "window_data_param",
+}
+"""Settings that belong to transform_param today, and where V1 layers of some types have them."""
 SOLVERS = {
     "SGD": "SGD",
     "NESTEROV": "Nesterov",

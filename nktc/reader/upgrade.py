@@ -32,6 +32,7 @@ from nktc.text import Field, Scalar, Tree, bind
 INPUT = ("input", "input_shape", "input_dim")
 NETS = ("net_param", "train_net_param", "test_net_param")  # of a solver
 STATISTICS = 3  # weights of BatchNorm: mean, variance and their divisor
+TRUE = ("true", "True", "t", "1")
 
 
 def upgrade_net(net: Tree) -> Tree:
@@ -92,7 +93,7 @@ def _refuse_ignored(net: Tree) -> None:
     for layer in net.all("layer"):
         if _word(layer.value, "type") not in known:
             continue
-        for param, name in product(TRANSFORMED.values(), TRANSFORM):
+        for param, name in product(dict.fromkeys((*TRANSFORMED.values(), "video_data_param")), TRANSFORM):
             if isinstance(layer.value, Tree) and (found := layer.value.find(param, name)):
                 help = f"write {name} in transform_param, or leave it out as Caffe does"
                 message = f"{name} has no effect in the {param} of a layer"
@@ -289,23 +290,41 @@ def _with_input_layer(net: Tree) -> Tree:
 
 def _still(field: Field) -> Field:
     """A BatchNorm whose statistics do not learn, whatever its param say: no gradient reaches them, and Caffe overrules
-    the rates; and a fork's BN that is frozen, likewise. Other fields as they are."""
+    the rates, NVIDIA's those of its factor and bias as well; and a fork's BN that is frozen. Other fields as they
+    are."""
     if field.name == "block" and isinstance(field.value, Tree):
         return _with_value(field, _mapped(field.value, _still))
     if field.name != "layer" or not isinstance(field.value, Tree):
         return field
-    frozen = _word(field.value, "type") == "BN" and _word(field.value, "bn_param.frozen") in ("true", "True", "t", "1")
-    kept = _word(field.value, "type") == "BatchNorm" and len([*field.value.all("param")]) == STATISTICS
-    if not frozen and not kept:
+    layer, entries = field.value, [*field.value.all("param")]
+    frozen = _word(layer, "type") == "BN" and _word(layer, "bn_param.frozen") in TRUE
+    kept = _word(layer, "type") == "BatchNorm" and len(entries) == STATISTICS
+    scales = _scales_itself(layer)
+    if not frozen and not kept and not scales:
         return field
-    return _with_value(field, _mapped(field.value, _still_param))
+    learned = entries[STATISTICS:] if scales else []
+
+    def rated(one: Field) -> Field:
+        return _rated(one, "1" if any(one is entry for entry in learned) else "0")
+
+    return _with_value(field, _mapped(layer, rated))
 
 
-def _still_param(field: Field) -> Field:
+def _scales_itself(layer: Tree) -> bool:
+    """Whether it is a BatchNorm with a factor and a bias of its own, as NVIDIA's Caffe has it."""
+    if _word(layer, "type") != "BatchNorm":
+        return False
+    intel = any(layer.find("batch_norm_param", name) for name in ("use_weight_bias", "bias_term", "filler"))
+    said = [name for name in ("scale_filler", "bias_filler") if layer.find("batch_norm_param", name)]
+    return _word(layer, "batch_norm_param.scale_bias") in TRUE or "scale_filler" in said or bool(said and not intel)
+
+
+def _rated(field: Field, rate: str) -> Field:
+    """A param entry with both its rates at 0 or 1; other fields as they are."""
     if field.name != "param" or not isinstance(field.value, Tree):
         return field
-    tree = _mapped(field.value, _zero)
-    missing = [name for name in ("lr_mult", "decay_mult") if not tree.find(name)]
+    tree = _mapped(field.value, lambda one: _at_rate(one, rate))
+    missing = [name for name in ("lr_mult", "decay_mult") if rate == "0" and not tree.find(name)]
     if missing:
         at = tree.span
         zeros = (Field(name, Scalar("number", "0", at), at) for name in missing)
@@ -313,12 +332,14 @@ def _still_param(field: Field) -> Field:
     return _with_value(field, tree)
 
 
-def _zero(field: Field) -> Field:
-    """A rate as 0, as it is where it is 0 already."""
+def _at_rate(field: Field, rate: str) -> Field:
+    """A rate as `rate` says, as it is where it says so already."""
     value = field.value
-    if field.name not in ("lr_mult", "decay_mult") or isinstance(value, Tree) or not value.text.strip("-0.fF"):
+    if field.name not in ("lr_mult", "decay_mult") or isinstance(value, Tree):
         return field
-    return replace(field, value=Scalar("number", "0", value.span))
+    if (rate == "0" and not value.text.strip("-0.fF")) or value.text == rate:
+        return field
+    return replace(field, value=Scalar("number", rate, value.span))
 
 
 def _mapped(tree: Tree, change: Callable[[Field], Field]) -> Tree:

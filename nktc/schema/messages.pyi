@@ -268,7 +268,7 @@ class FillerParameter(_message.Message):
     SPARSE_FIELD_NUMBER: _builtins.int
     VARIANCE_NORM_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """constant, gaussian, uniform, xavier, msra, positive_unitball or bilinear."""
+    """constant, gaussian, uniform, xavier, msra, positive_unitball or bilinear; caffe-windows has gaussian_unitball too."""
     value: _builtins.float
     """The value of a constant filler."""
     min: _builtins.float
@@ -551,6 +551,9 @@ class SolverParameter(_message.Message):
     MIN_LR_FIELD_NUMBER: _builtins.int
     RISE_FIELD_NUMBER: _builtins.int
     PLATEAU_TESTS_FIELD_NUMBER: _builtins.int
+    PLATEAU_WINSIZE_FIELD_NUMBER: _builtins.int
+    RAMPUP_INTERVAL_FIELD_NUMBER: _builtins.int
+    RAMPUP_LR_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
     METRIC_GOAL_FIELD_NUMBER: _builtins.int
     METRIC_GAIN_FIELD_NUMBER: _builtins.int
@@ -658,6 +661,10 @@ class SolverParameter(_message.Message):
     """Ours: share of all iterations in which onecycle's rate rises, from base_lr / 25 to base_lr."""
     plateau_tests: _builtins.int
     """Ours: tests without gain after which plateau multiplies the rate by gamma."""
+    rampup_interval: _builtins.int
+    """NVIDIA's: iterations, at the start, in which the rate rises from rampup_lr to base_lr with their square."""
+    rampup_lr: _builtins.float
+    """NVIDIA's: the rate at the first iteration of rampup_interval."""
     metric: _builtins.str
     """Ours: the output of the first test net that plateau, early stopping and the best snapshot watch; "loss" is its
     objective. Absent takes its Accuracy, else the objective.
@@ -751,6 +758,12 @@ class SolverParameter(_message.Message):
         """.caffemodel files to start from; a later file wins. The command line overrides them."""
 
     @_builtins.property
+    def plateau_winsize(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """SSD's: plateau then watches the smoothed training loss, and multiplies the rate by gamma after so many iterations
+        without a lower one: one number for each time.
+        """
+
+    @_builtins.property
     def stepvalue_epoch(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Ours: stepvalue in epochs."""
 
@@ -808,6 +821,9 @@ class SolverParameter(_message.Message):
         min_lr: _builtins.float | None = ...,
         rise: _builtins.float | None = ...,
         plateau_tests: _builtins.int | None = ...,
+        plateau_winsize: _abc.Iterable[_builtins.int] | None = ...,
+        rampup_interval: _builtins.int | None = ...,
+        rampup_lr: _builtins.float | None = ...,
         metric: _builtins.str | None = ...,
         metric_goal: Global___SolverParameter.Goal.ValueType | None = ...,
         metric_gain: _builtins.float | None = ...,
@@ -834,9 +850,9 @@ class SolverParameter(_message.Message):
         sync_batch_norm: _builtins.bool | None = ...,
         max_loss: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "deterministic", b"deterministic", "device_id", b"device_id", "display", b"display", "early_stop_tests", b"early_stop_tests", "ema_decay", b"ema_decay", "gamma", b"gamma", "iter_size", b"iter_size", "larc", b"larc", "larc_eta", b"larc_eta", "larc_policy", b"larc_policy", "layer_wise_reduce", b"layer_wise_reduce", "loss_scale", b"loss_scale", "lr_policy", b"lr_policy", "max_epoch", b"max_epoch", "max_iter", b"max_iter", "max_loss", b"max_loss", "max_seconds", b"max_seconds", "metric", b"metric", "metric_gain", b"metric_gain", "metric_goal", b"metric_goal", "min_lr", b"min_lr", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "plateau_tests", b"plateau_tests", "power", b"power", "precision", b"precision", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rise", b"rise", "rms_decay", b"rms_decay", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_best", b"snapshot_best", "snapshot_diff", b"snapshot_diff", "snapshot_epoch", b"snapshot_epoch", "snapshot_format", b"snapshot_format", "snapshot_keep", b"snapshot_keep", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "speed", b"speed", "stepsize", b"stepsize", "stepsize_epoch", b"stepsize_epoch", "sync_batch_norm", b"sync_batch_norm", "test_all", b"test_all", "test_compute_loss", b"test_compute_loss", "test_epoch", b"test_epoch", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "warmup_epoch", b"warmup_epoch", "warmup_iter", b"warmup_iter", "warmup_lr", b"warmup_lr", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "deterministic", b"deterministic", "device_id", b"device_id", "display", b"display", "early_stop_tests", b"early_stop_tests", "ema_decay", b"ema_decay", "gamma", b"gamma", "iter_size", b"iter_size", "larc", b"larc", "larc_eta", b"larc_eta", "larc_policy", b"larc_policy", "layer_wise_reduce", b"layer_wise_reduce", "loss_scale", b"loss_scale", "lr_policy", b"lr_policy", "max_epoch", b"max_epoch", "max_iter", b"max_iter", "max_loss", b"max_loss", "max_seconds", b"max_seconds", "metric", b"metric", "metric_gain", b"metric_gain", "metric_goal", b"metric_goal", "min_lr", b"min_lr", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "plateau_tests", b"plateau_tests", "power", b"power", "precision", b"precision", "rampup_interval", b"rampup_interval", "rampup_lr", b"rampup_lr", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rise", b"rise", "rms_decay", b"rms_decay", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_best", b"snapshot_best", "snapshot_diff", b"snapshot_diff", "snapshot_epoch", b"snapshot_epoch", "snapshot_format", b"snapshot_format", "snapshot_keep", b"snapshot_keep", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "speed", b"speed", "stepsize", b"stepsize", "stepsize_epoch", b"stepsize_epoch", "sync_batch_norm", b"sync_batch_norm", "test_all", b"test_all", "test_compute_loss", b"test_compute_loss", "test_epoch", b"test_epoch", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "warmup_epoch", b"warmup_epoch", "warmup_iter", b"warmup_iter", "warmup_lr", b"warmup_lr", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "deterministic", b"deterministic", "device_id", b"device_id", "display", b"display", "early_stop_tests", b"early_stop_tests", "ema_decay", b"ema_decay", "freeze", b"freeze", "gamma", b"gamma", "iter_size", b"iter_size", "larc", b"larc", "larc_eta", b"larc_eta", "larc_policy", b"larc_policy", "layer_wise_reduce", b"layer_wise_reduce", "loss_scale", b"loss_scale", "lr_policy", b"lr_policy", "max_epoch", b"max_epoch", "max_iter", b"max_iter", "max_loss", b"max_loss", "max_seconds", b"max_seconds", "metric", b"metric", "metric_gain", b"metric_gain", "metric_goal", b"metric_goal", "min_lr", b"min_lr", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "plateau_tests", b"plateau_tests", "power", b"power", "precision", b"precision", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rise", b"rise", "rms_decay", b"rms_decay", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_best", b"snapshot_best", "snapshot_diff", b"snapshot_diff", "snapshot_epoch", b"snapshot_epoch", "snapshot_format", b"snapshot_format", "snapshot_keep", b"snapshot_keep", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "speed", b"speed", "stepsize", b"stepsize", "stepsize_epoch", b"stepsize_epoch", "stepvalue", b"stepvalue", "stepvalue_epoch", b"stepvalue_epoch", "sync_batch_norm", b"sync_batch_norm", "test_all", b"test_all", "test_compute_loss", b"test_compute_loss", "test_epoch", b"test_epoch", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "test_iter", b"test_iter", "test_net", b"test_net", "test_net_param", b"test_net_param", "test_state", b"test_state", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "warmup_epoch", b"warmup_epoch", "warmup_iter", b"warmup_iter", "warmup_lr", b"warmup_lr", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_loss", b"average_loss", "base_lr", b"base_lr", "clip_gradients", b"clip_gradients", "debug_info", b"debug_info", "delta", b"delta", "deterministic", b"deterministic", "device_id", b"device_id", "display", b"display", "early_stop_tests", b"early_stop_tests", "ema_decay", b"ema_decay", "freeze", b"freeze", "gamma", b"gamma", "iter_size", b"iter_size", "larc", b"larc", "larc_eta", b"larc_eta", "larc_policy", b"larc_policy", "layer_wise_reduce", b"layer_wise_reduce", "loss_scale", b"loss_scale", "lr_policy", b"lr_policy", "max_epoch", b"max_epoch", "max_iter", b"max_iter", "max_loss", b"max_loss", "max_seconds", b"max_seconds", "metric", b"metric", "metric_gain", b"metric_gain", "metric_goal", b"metric_goal", "min_lr", b"min_lr", "momentum", b"momentum", "momentum2", b"momentum2", "net", b"net", "net_param", b"net_param", "plateau_tests", b"plateau_tests", "plateau_winsize", b"plateau_winsize", "power", b"power", "precision", b"precision", "rampup_interval", b"rampup_interval", "rampup_lr", b"rampup_lr", "random_seed", b"random_seed", "regularization_type", b"regularization_type", "rise", b"rise", "rms_decay", b"rms_decay", "snapshot", b"snapshot", "snapshot_after_train", b"snapshot_after_train", "snapshot_best", b"snapshot_best", "snapshot_diff", b"snapshot_diff", "snapshot_epoch", b"snapshot_epoch", "snapshot_format", b"snapshot_format", "snapshot_keep", b"snapshot_keep", "snapshot_prefix", b"snapshot_prefix", "solver_mode", b"solver_mode", "solver_type", b"solver_type", "speed", b"speed", "stepsize", b"stepsize", "stepsize_epoch", b"stepsize_epoch", "stepvalue", b"stepvalue", "stepvalue_epoch", b"stepvalue_epoch", "sync_batch_norm", b"sync_batch_norm", "test_all", b"test_all", "test_compute_loss", b"test_compute_loss", "test_epoch", b"test_epoch", "test_initialization", b"test_initialization", "test_interval", b"test_interval", "test_iter", b"test_iter", "test_net", b"test_net", "test_net_param", b"test_net_param", "test_state", b"test_state", "train_net", b"train_net", "train_net_param", b"train_net_param", "train_state", b"train_state", "type", b"type", "warmup_epoch", b"warmup_epoch", "warmup_iter", b"warmup_iter", "warmup_lr", b"warmup_lr", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1110,6 +1126,12 @@ class LayerParameter(_message.Message):
     SEG_ACCURACY_PARAM_FIELD_NUMBER: _builtins.int
     PADDING_PARAM_FIELD_NUMBER: _builtins.int
     CRELU_PARAM_FIELD_NUMBER: _builtins.int
+    BOX_ANNOTATOR_OHEM_PARAM_FIELD_NUMBER: _builtins.int
+    DENSE_IMAGE_DATA_PARAM_FIELD_NUMBER: _builtins.int
+    YOLO_DETECTION_OUTPUT_PARAM_FIELD_NUMBER: _builtins.int
+    YOLOV3_DETECTION_OUTPUT_PARAM_FIELD_NUMBER: _builtins.int
+    VIDEO_DATA_PARAM_FIELD_NUMBER: _builtins.int
+    MAT_WRITE_PARAM_FIELD_NUMBER: _builtins.int
     MULTIBOX_LOSS_PARAM_FIELD_NUMBER: _builtins.int
     PERMUTE_PARAM_FIELD_NUMBER: _builtins.int
     PRIOR_BOX_PARAM_FIELD_NUMBER: _builtins.int
@@ -1423,7 +1445,7 @@ class LayerParameter(_message.Message):
 
     @_builtins.property
     def bn_param(self) -> Global___BNParameter:
-        """SegNet's, and caffe-windows's: settings of BN."""
+        """SegNet's, and PSPNet's: settings of BN."""
 
     @_builtins.property
     def upsample_param(self) -> Global___UpsampleParameter:
@@ -1511,7 +1533,31 @@ class LayerParameter(_message.Message):
 
     @_builtins.property
     def crelu_param(self) -> Global___CReLUParameter:
-        """Synopsys's: settings of CReLU."""
+        """Cambricon's: settings of CReLU."""
+
+    @_builtins.property
+    def box_annotator_ohem_param(self) -> Global___BoxAnnotatorOHEMParameter:
+        """R-FCN's: settings of BoxAnnotatorOHEM."""
+
+    @_builtins.property
+    def dense_image_data_param(self) -> Global___DenseImageDataParameter:
+        """SegNet's: settings of DenseImageData."""
+
+    @_builtins.property
+    def yolo_detection_output_param(self) -> Global___YoloDetectionOutputParameter:
+        """MobileNet-YOLO's: settings of YoloDetectionOutput."""
+
+    @_builtins.property
+    def yolov3_detection_output_param(self) -> Global___Yolov3DetectionOutputParameter:
+        """MobileNet-YOLO's: settings of Yolov3DetectionOutput."""
+
+    @_builtins.property
+    def video_data_param(self) -> Global___VideoDataParameter:
+        """TSN's, and C3D's: settings of VideoData."""
+
+    @_builtins.property
+    def mat_write_param(self) -> Global___MatWriteParameter:
+        """DeepLab's: settings of MatWrite."""
 
     @_builtins.property
     def multibox_loss_param(self) -> Global___MultiBoxLossParameter:
@@ -1667,6 +1713,12 @@ class LayerParameter(_message.Message):
         seg_accuracy_param: Global___SegAccuracyParameter | None = ...,
         padding_param: Global___PaddingParameter | None = ...,
         crelu_param: Global___CReLUParameter | None = ...,
+        box_annotator_ohem_param: Global___BoxAnnotatorOHEMParameter | None = ...,
+        dense_image_data_param: Global___DenseImageDataParameter | None = ...,
+        yolo_detection_output_param: Global___YoloDetectionOutputParameter | None = ...,
+        yolov3_detection_output_param: Global___Yolov3DetectionOutputParameter | None = ...,
+        video_data_param: Global___VideoDataParameter | None = ...,
+        mat_write_param: Global___MatWriteParameter | None = ...,
         multibox_loss_param: Global___MultiBoxLossParameter | None = ...,
         permute_param: Global___PermuteParameter | None = ...,
         prior_box_param: Global___PriorBoxParameter | None = ...,
@@ -1681,9 +1733,9 @@ class LayerParameter(_message.Message):
         normalize_param: Global___ItemNormalizeParameter | None = ...,
         smoothl1_param: Global___SmoothL1Parameter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "axpy_param", b"axpy_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "bn_param", b"bn_param", "cast_param", b"cast_param", "center_loss_param", b"center_loss_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "continuation_indicator_param", b"continuation_indicator_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution3d_param", b"convolution3d_param", "convolution_param", b"convolution_param", "crelu_param", b"crelu_param", "crop_param", b"crop_param", "ctc_loss_param", b"ctc_loss_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "detection_evaluate_param", b"detection_evaluate_param", "detection_output_param", b"detection_output_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "flip_param", b"flip_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "interp_param", b"interp_param", "l1_loss_param", b"l1_loss_param", "labelsequence_accuracy_param", b"labelsequence_accuracy_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "lstm_param", b"lstm_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "multibox_loss_param", b"multibox_loss_param", "mvn_param", b"mvn_param", "name", b"name", "norm_param", b"norm_param", "normalize_param", b"normalize_param", "padding_param", b"padding_param", "parameter_param", b"parameter_param", "permute_param", b"permute_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling3d_param", b"pooling3d_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "prior_box_param", b"prior_box_param", "proposal_param", b"proposal_param", "psroi_pooling_param", b"psroi_pooling_param", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu6_param", b"relu6_param", "relu_param", b"relu_param", "reorg_param", b"reorg_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "reverse_param", b"reverse_param", "roi_pooling_param", b"roi_pooling_param", "scale_param", b"scale_param", "seg_accuracy_param", b"seg_accuracy_param", "selu_dropout_param", b"selu_dropout_param", "selu_param", b"selu_param", "shuffle_channel_param", b"shuffle_channel_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "smooth_l1_loss_param", b"smooth_l1_loss_param", "smoothl1_param", b"smoothl1_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "transpose_param", b"transpose_param", "type", b"type", "unpooling_param", b"unpooling_param", "upsample_param", b"upsample_param", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "axpy_param", b"axpy_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "bn_param", b"bn_param", "box_annotator_ohem_param", b"box_annotator_ohem_param", "cast_param", b"cast_param", "center_loss_param", b"center_loss_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "continuation_indicator_param", b"continuation_indicator_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution3d_param", b"convolution3d_param", "convolution_param", b"convolution_param", "crelu_param", b"crelu_param", "crop_param", b"crop_param", "ctc_loss_param", b"ctc_loss_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dense_image_data_param", b"dense_image_data_param", "detection_evaluate_param", b"detection_evaluate_param", "detection_output_param", b"detection_output_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "flip_param", b"flip_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "interp_param", b"interp_param", "l1_loss_param", b"l1_loss_param", "labelsequence_accuracy_param", b"labelsequence_accuracy_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "lrn_param", b"lrn_param", "lstm_param", b"lstm_param", "mat_write_param", b"mat_write_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "multibox_loss_param", b"multibox_loss_param", "mvn_param", b"mvn_param", "name", b"name", "norm_param", b"norm_param", "normalize_param", b"normalize_param", "padding_param", b"padding_param", "parameter_param", b"parameter_param", "permute_param", b"permute_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling3d_param", b"pooling3d_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "prior_box_param", b"prior_box_param", "proposal_param", b"proposal_param", "psroi_pooling_param", b"psroi_pooling_param", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu6_param", b"relu6_param", "relu_param", b"relu_param", "reorg_param", b"reorg_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "reverse_param", b"reverse_param", "roi_pooling_param", b"roi_pooling_param", "scale_param", b"scale_param", "seg_accuracy_param", b"seg_accuracy_param", "selu_dropout_param", b"selu_dropout_param", "selu_param", b"selu_param", "shuffle_channel_param", b"shuffle_channel_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "smooth_l1_loss_param", b"smooth_l1_loss_param", "smoothl1_param", b"smoothl1_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "transform_param", b"transform_param", "transpose_param", b"transpose_param", "type", b"type", "unpooling_param", b"unpooling_param", "upsample_param", b"upsample_param", "video_data_param", b"video_data_param", "window_data_param", b"window_data_param", "yolo_detection_output_param", b"yolo_detection_output_param", "yolov3_detection_output_param", b"yolov3_detection_output_param"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "axpy_param", b"axpy_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bn_param", b"bn_param", "bottom", b"bottom", "cast_param", b"cast_param", "center_loss_param", b"center_loss_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "continuation_indicator_param", b"continuation_indicator_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution3d_param", b"convolution3d_param", "convolution_param", b"convolution_param", "crelu_param", b"crelu_param", "crop_param", b"crop_param", "ctc_loss_param", b"ctc_loss_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "detection_evaluate_param", b"detection_evaluate_param", "detection_output_param", b"detection_output_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "flip_param", b"flip_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "interp_param", b"interp_param", "l1_loss_param", b"l1_loss_param", "labelsequence_accuracy_param", b"labelsequence_accuracy_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "lstm_param", b"lstm_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "multibox_loss_param", b"multibox_loss_param", "mvn_param", b"mvn_param", "name", b"name", "norm_param", b"norm_param", "normalize_param", b"normalize_param", "padding_param", b"padding_param", "param", b"param", "parameter_param", b"parameter_param", "permute_param", b"permute_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling3d_param", b"pooling3d_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "prior_box_param", b"prior_box_param", "propagate_down", b"propagate_down", "proposal_param", b"proposal_param", "psroi_pooling_param", b"psroi_pooling_param", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu6_param", b"relu6_param", "relu_param", b"relu_param", "reorg_param", b"reorg_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "reverse_param", b"reverse_param", "roi_pooling_param", b"roi_pooling_param", "scale_param", b"scale_param", "seg_accuracy_param", b"seg_accuracy_param", "selu_dropout_param", b"selu_dropout_param", "selu_param", b"selu_param", "shuffle_channel_param", b"shuffle_channel_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "smooth_l1_loss_param", b"smooth_l1_loss_param", "smoothl1_param", b"smoothl1_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "transpose_param", b"transpose_param", "type", b"type", "unpooling_param", b"unpooling_param", "upsample_param", b"upsample_param", "window_data_param", b"window_data_param"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy_param", b"accuracy_param", "annotated_data_param", b"annotated_data_param", "argmax_param", b"argmax_param", "attention_param", b"attention_param", "axpy_param", b"axpy_param", "batch_norm_param", b"batch_norm_param", "bias_param", b"bias_param", "blobs", b"blobs", "bn_param", b"bn_param", "bottom", b"bottom", "box_annotator_ohem_param", b"box_annotator_ohem_param", "cast_param", b"cast_param", "center_loss_param", b"center_loss_param", "clip_param", b"clip_param", "concat_param", b"concat_param", "continuation_indicator_param", b"continuation_indicator_param", "contrastive_loss_param", b"contrastive_loss_param", "convolution3d_param", b"convolution3d_param", "convolution_param", b"convolution_param", "crelu_param", b"crelu_param", "crop_param", b"crop_param", "ctc_loss_param", b"ctc_loss_param", "data_param", b"data_param", "dataset_param", b"dataset_param", "dense_image_data_param", b"dense_image_data_param", "detection_evaluate_param", b"detection_evaluate_param", "detection_output_param", b"detection_output_param", "dropout_param", b"dropout_param", "dummy_data_param", b"dummy_data_param", "eltwise_param", b"eltwise_param", "elu_param", b"elu_param", "embed_param", b"embed_param", "exclude", b"exclude", "exp_param", b"exp_param", "flatten_param", b"flatten_param", "flip_param", b"flip_param", "gelu_param", b"gelu_param", "global_pooling_param", b"global_pooling_param", "group_norm_param", b"group_norm_param", "hdf5_data_param", b"hdf5_data_param", "hdf5_output_param", b"hdf5_output_param", "hinge_loss_param", b"hinge_loss_param", "image_data_param", b"image_data_param", "include", b"include", "infogain_loss_param", b"infogain_loss_param", "inner_product_param", b"inner_product_param", "input_param", b"input_param", "interp_param", b"interp_param", "l1_loss_param", b"l1_loss_param", "labelsequence_accuracy_param", b"labelsequence_accuracy_param", "layer_norm_param", b"layer_norm_param", "log_param", b"log_param", "loss_param", b"loss_param", "loss_weight", b"loss_weight", "lrn_param", b"lrn_param", "lstm_param", b"lstm_param", "mat_write_param", b"mat_write_param", "matmul_param", b"matmul_param", "memory_data_param", b"memory_data_param", "multibox_loss_param", b"multibox_loss_param", "mvn_param", b"mvn_param", "name", b"name", "norm_param", b"norm_param", "normalize_param", b"normalize_param", "padding_param", b"padding_param", "param", b"param", "parameter_param", b"parameter_param", "permute_param", b"permute_param", "phase", b"phase", "pixel_shuffle_param", b"pixel_shuffle_param", "pooling3d_param", b"pooling3d_param", "pooling_nd_param", b"pooling_nd_param", "pooling_param", b"pooling_param", "power_param", b"power_param", "prelu_param", b"prelu_param", "prior_box_param", b"prior_box_param", "propagate_down", b"propagate_down", "proposal_param", b"proposal_param", "psroi_pooling_param", b"psroi_pooling_param", "python_param", b"python_param", "quantize_param", b"quantize_param", "recurrent_param", b"recurrent_param", "reduction_param", b"reduction_param", "relu6_param", b"relu6_param", "relu_param", b"relu_param", "reorg_param", b"reorg_param", "reshape_param", b"reshape_param", "resize_param", b"resize_param", "reverse_param", b"reverse_param", "roi_pooling_param", b"roi_pooling_param", "scale_param", b"scale_param", "seg_accuracy_param", b"seg_accuracy_param", "selu_dropout_param", b"selu_dropout_param", "selu_param", b"selu_param", "shuffle_channel_param", b"shuffle_channel_param", "sigmoid_param", b"sigmoid_param", "slice_param", b"slice_param", "smooth_l1_loss_param", b"smooth_l1_loss_param", "smoothl1_param", b"smoothl1_param", "softmax_param", b"softmax_param", "softplus_param", b"softplus_param", "split_param", b"split_param", "spp_param", b"spp_param", "swish_param", b"swish_param", "table_data_param", b"table_data_param", "tanh_param", b"tanh_param", "threshold_param", b"threshold_param", "tile_param", b"tile_param", "top", b"top", "transform_param", b"transform_param", "transpose_param", b"transpose_param", "type", b"type", "unpooling_param", b"unpooling_param", "upsample_param", b"upsample_param", "video_data_param", b"video_data_param", "window_data_param", b"window_data_param", "yolo_detection_output_param", b"yolo_detection_output_param", "yolov3_detection_output_param", b"yolov3_detection_output_param"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1804,6 +1856,33 @@ class TransformationParameter(_message.Message):
     HALF_CROP: TransformationParameter.ResizeMode.ValueType  # 3
     """Half way between CROP and FILL."""
 
+    class _InterpolationAlgo:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _InterpolationAlgoEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TransformationParameter._InterpolationAlgo.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        INTER_NEAREST: TransformationParameter._InterpolationAlgo.ValueType  # 0
+        """The nearest."""
+        INTER_LINEAR: TransformationParameter._InterpolationAlgo.ValueType  # 1
+        """Mixed of 2 along an axis."""
+        INTER_CUBIC: TransformationParameter._InterpolationAlgo.ValueType  # 2
+        """Mixed of 4 along an axis."""
+        INTER_AREA: TransformationParameter._InterpolationAlgo.ValueType  # 3
+        """The mean over the area."""
+
+    class InterpolationAlgo(_InterpolationAlgo, metaclass=_InterpolationAlgoEnumTypeWrapper):
+        """NVIDIA's. How pixels are found between pixels."""
+
+    INTER_NEAREST: TransformationParameter.InterpolationAlgo.ValueType  # 0
+    """The nearest."""
+    INTER_LINEAR: TransformationParameter.InterpolationAlgo.ValueType  # 1
+    """Mixed of 2 along an axis."""
+    INTER_CUBIC: TransformationParameter.InterpolationAlgo.ValueType  # 2
+    """Mixed of 4 along an axis."""
+    INTER_AREA: TransformationParameter.InterpolationAlgo.ValueType  # 3
+    """The mean over the area."""
+
     SCALE_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
     CROP_SIZE_FIELD_NUMBER: _builtins.int
@@ -1825,6 +1904,26 @@ class TransformationParameter(_message.Message):
     MIXUP_FIELD_NUMBER: _builtins.int
     CUTMIX_FIELD_NUMBER: _builtins.int
     NUM_CLASSES_FIELD_NUMBER: _builtins.int
+    SCALE_FACTORS_FIELD_NUMBER: _builtins.int
+    RANDOM_RESIZE_PARAM_FIELD_NUMBER: _builtins.int
+    RANDOM_ASPECT_RATIO_PARAM_FIELD_NUMBER: _builtins.int
+    IMG_RAND_RESIZE_LOWER_FIELD_NUMBER: _builtins.int
+    IMG_RAND_RESIZE_UPPER_FIELD_NUMBER: _builtins.int
+    RAND_RESIZE_RATIO_LOWER_FIELD_NUMBER: _builtins.int
+    RAND_RESIZE_RATIO_UPPER_FIELD_NUMBER: _builtins.int
+    VERTICAL_STRETCH_LOWER_FIELD_NUMBER: _builtins.int
+    VERTICAL_STRETCH_UPPER_FIELD_NUMBER: _builtins.int
+    HORIZONTAL_STRETCH_LOWER_FIELD_NUMBER: _builtins.int
+    HORIZONTAL_STRETCH_UPPER_FIELD_NUMBER: _builtins.int
+    INTERPOLATION_ALGO_DOWN_FIELD_NUMBER: _builtins.int
+    INTERPOLATION_ALGO_UP_FIELD_NUMBER: _builtins.int
+    ALLOW_UPSCALE_FIELD_NUMBER: _builtins.int
+    FIX_CROP_FIELD_NUMBER: _builtins.int
+    MORE_FIX_CROP_FIELD_NUMBER: _builtins.int
+    MULTI_SCALE_FIELD_NUMBER: _builtins.int
+    SCALE_RATIOS_FIELD_NUMBER: _builtins.int
+    MAX_DISTORT_FIELD_NUMBER: _builtins.int
+    IS_FLOW_FIELD_NUMBER: _builtins.int
     scale: _builtins.float
     """Factor on every value, after the mean is taken off."""
     mirror: _builtins.bool
@@ -1857,6 +1956,38 @@ class TransformationParameter(_message.Message):
     """Ours: alpha of the Beta distribution of the area that comes from another image, in TRAIN; 0 pastes nothing."""
     num_classes: _builtins.int
     """Ours: length of the label of mixed images, one share a class; absent takes the classes that the source knows."""
+    img_rand_resize_lower: _builtins.int
+    """NVIDIA's: least shorter side, in pixels."""
+    img_rand_resize_upper: _builtins.int
+    """NVIDIA's: largest shorter side, in pixels."""
+    rand_resize_ratio_lower: _builtins.float
+    """NVIDIA's: least longer side by shorter side, from 1."""
+    rand_resize_ratio_upper: _builtins.float
+    """NVIDIA's: largest longer side by shorter side."""
+    vertical_stretch_lower: _builtins.float
+    """NVIDIA's: least further factor of the height."""
+    vertical_stretch_upper: _builtins.float
+    """NVIDIA's: largest further factor of the height."""
+    horizontal_stretch_lower: _builtins.float
+    """NVIDIA's: least further factor of the width."""
+    horizontal_stretch_upper: _builtins.float
+    """NVIDIA's: largest further factor of the width."""
+    interpolation_algo_down: Global___TransformationParameter.InterpolationAlgo.ValueType
+    """NVIDIA's: how images are made smaller."""
+    interpolation_algo_up: Global___TransformationParameter.InterpolationAlgo.ValueType
+    """NVIDIA's: how images are made larger."""
+    allow_upscale: _builtins.bool
+    """NVIDIA's: whether a side may become longer than it was."""
+    fix_crop: _builtins.bool
+    """TSN's, of VideoData: in TRAIN a crop is at one of 5 places: a corner or the middle."""
+    more_fix_crop: _builtins.bool
+    """TSN's, of VideoData: fix_crop has 13 places: the middles of the sides and of the quarters too."""
+    multi_scale: _builtins.bool
+    """TSN's, of VideoData: in TRAIN a crop has a random size before it is brought to crop_size."""
+    max_distort: _builtins.int
+    """TSN's: steps by which the two sides' scale_ratios differ at most."""
+    is_flow: _builtins.bool
+    """TSN's, of VideoData: a mirrored field of flow has its horizontal part turned about."""
     @_builtins.property
     def mean_value(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Mean to take off: one number for all channels, or one for each."""
@@ -1876,6 +2007,22 @@ class TransformationParameter(_message.Message):
     @_builtins.property
     def random_erasing(self) -> Global___RandomErasingParameter:
         """Ours: blots out a random rectangle, in TRAIN."""
+
+    @_builtins.property
+    def scale_factors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """PSPNet's, of ImageSegData: in TRAIN a picture is scaled by one of these, drawn at random."""
+
+    @_builtins.property
+    def random_resize_param(self) -> Global___RandomResizeParameter:
+        """Intel's: a shorter side of random length, before the crop."""
+
+    @_builtins.property
+    def random_aspect_ratio_param(self) -> Global___RandomAspectRatioParameter:
+        """Intel's: in TRAIN, in place of resize and crop: a part of the image, brought to crop_size."""
+
+    @_builtins.property
+    def scale_ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """TSN's: sides of such crops, as shares of the shorter side; absent is 1 to 0.66."""
 
     def __init__(
         self,
@@ -1901,14 +2048,106 @@ class TransformationParameter(_message.Message):
         mixup: _builtins.float | None = ...,
         cutmix: _builtins.float | None = ...,
         num_classes: _builtins.int | None = ...,
+        scale_factors: _abc.Iterable[_builtins.float] | None = ...,
+        random_resize_param: Global___RandomResizeParameter | None = ...,
+        random_aspect_ratio_param: Global___RandomAspectRatioParameter | None = ...,
+        img_rand_resize_lower: _builtins.int | None = ...,
+        img_rand_resize_upper: _builtins.int | None = ...,
+        rand_resize_ratio_lower: _builtins.float | None = ...,
+        rand_resize_ratio_upper: _builtins.float | None = ...,
+        vertical_stretch_lower: _builtins.float | None = ...,
+        vertical_stretch_upper: _builtins.float | None = ...,
+        horizontal_stretch_lower: _builtins.float | None = ...,
+        horizontal_stretch_upper: _builtins.float | None = ...,
+        interpolation_algo_down: Global___TransformationParameter.InterpolationAlgo.ValueType | None = ...,
+        interpolation_algo_up: Global___TransformationParameter.InterpolationAlgo.ValueType | None = ...,
+        allow_upscale: _builtins.bool | None = ...,
+        fix_crop: _builtins.bool | None = ...,
+        more_fix_crop: _builtins.bool | None = ...,
+        multi_scale: _builtins.bool | None = ...,
+        scale_ratios: _abc.Iterable[_builtins.float] | None = ...,
+        max_distort: _builtins.int | None = ...,
+        is_flow: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["channel_order", b"channel_order", "color_jitter", b"color_jitter", "crop_size", b"crop_size", "cutmix", b"cutmix", "cutout", b"cutout", "fill_value", b"fill_value", "force_color", b"force_color", "force_gray", b"force_gray", "mean_file", b"mean_file", "mirror", b"mirror", "mixup", b"mixup", "num_classes", b"num_classes", "random_erasing", b"random_erasing", "random_resized_crop", b"random_resized_crop", "resize_height", b"resize_height", "resize_mode", b"resize_mode", "resize_width", b"resize_width", "rotation", b"rotation", "scale", b"scale"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allow_upscale", b"allow_upscale", "channel_order", b"channel_order", "color_jitter", b"color_jitter", "crop_size", b"crop_size", "cutmix", b"cutmix", "cutout", b"cutout", "fill_value", b"fill_value", "fix_crop", b"fix_crop", "force_color", b"force_color", "force_gray", b"force_gray", "horizontal_stretch_lower", b"horizontal_stretch_lower", "horizontal_stretch_upper", b"horizontal_stretch_upper", "img_rand_resize_lower", b"img_rand_resize_lower", "img_rand_resize_upper", b"img_rand_resize_upper", "interpolation_algo_down", b"interpolation_algo_down", "interpolation_algo_up", b"interpolation_algo_up", "is_flow", b"is_flow", "max_distort", b"max_distort", "mean_file", b"mean_file", "mirror", b"mirror", "mixup", b"mixup", "more_fix_crop", b"more_fix_crop", "multi_scale", b"multi_scale", "num_classes", b"num_classes", "rand_resize_ratio_lower", b"rand_resize_ratio_lower", "rand_resize_ratio_upper", b"rand_resize_ratio_upper", "random_aspect_ratio_param", b"random_aspect_ratio_param", "random_erasing", b"random_erasing", "random_resize_param", b"random_resize_param", "random_resized_crop", b"random_resized_crop", "resize_height", b"resize_height", "resize_mode", b"resize_mode", "resize_width", b"resize_width", "rotation", b"rotation", "scale", b"scale", "vertical_stretch_lower", b"vertical_stretch_lower", "vertical_stretch_upper", b"vertical_stretch_upper"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_order", b"channel_order", "color_jitter", b"color_jitter", "crop_size", b"crop_size", "cutmix", b"cutmix", "cutout", b"cutout", "fill_value", b"fill_value", "force_color", b"force_color", "force_gray", b"force_gray", "mean_file", b"mean_file", "mean_value", b"mean_value", "mirror", b"mirror", "mixup", b"mixup", "num_classes", b"num_classes", "random_erasing", b"random_erasing", "random_resized_crop", b"random_resized_crop", "resize_height", b"resize_height", "resize_mode", b"resize_mode", "resize_width", b"resize_width", "rotation", b"rotation", "scale", b"scale", "std_value", b"std_value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_upscale", b"allow_upscale", "channel_order", b"channel_order", "color_jitter", b"color_jitter", "crop_size", b"crop_size", "cutmix", b"cutmix", "cutout", b"cutout", "fill_value", b"fill_value", "fix_crop", b"fix_crop", "force_color", b"force_color", "force_gray", b"force_gray", "horizontal_stretch_lower", b"horizontal_stretch_lower", "horizontal_stretch_upper", b"horizontal_stretch_upper", "img_rand_resize_lower", b"img_rand_resize_lower", "img_rand_resize_upper", b"img_rand_resize_upper", "interpolation_algo_down", b"interpolation_algo_down", "interpolation_algo_up", b"interpolation_algo_up", "is_flow", b"is_flow", "max_distort", b"max_distort", "mean_file", b"mean_file", "mean_value", b"mean_value", "mirror", b"mirror", "mixup", b"mixup", "more_fix_crop", b"more_fix_crop", "multi_scale", b"multi_scale", "num_classes", b"num_classes", "rand_resize_ratio_lower", b"rand_resize_ratio_lower", "rand_resize_ratio_upper", b"rand_resize_ratio_upper", "random_aspect_ratio_param", b"random_aspect_ratio_param", "random_erasing", b"random_erasing", "random_resize_param", b"random_resize_param", "random_resized_crop", b"random_resized_crop", "resize_height", b"resize_height", "resize_mode", b"resize_mode", "resize_width", b"resize_width", "rotation", b"rotation", "scale", b"scale", "scale_factors", b"scale_factors", "scale_ratios", b"scale_ratios", "std_value", b"std_value", "vertical_stretch_lower", b"vertical_stretch_lower", "vertical_stretch_upper", b"vertical_stretch_upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransformationParameter: _TypeAlias = TransformationParameter  # noqa: Y015
+
+@_typing.final
+class RandomResizeParameter(_message.Message):
+    """Intel's. An image is scaled so that its shorter side has a length drawn at random."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_SIZE_FIELD_NUMBER: _builtins.int
+    RESIZE_PARAM_FIELD_NUMBER: _builtins.int
+    min_size: _builtins.int
+    """The least length, in pixels; 0: that of the shorter side."""
+    max_size: _builtins.int
+    """The largest length, in pixels; 0: that of the longer side."""
+    @_builtins.property
+    def resize_param(self) -> Global___DetectionResizeParameter:
+        """Its interp_mode alone counts."""
+
+    def __init__(
+        self,
+        *,
+        min_size: _builtins.int | None = ...,
+        max_size: _builtins.int | None = ...,
+        resize_param: Global___DetectionResizeParameter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_size", b"max_size", "min_size", b"min_size", "resize_param", b"resize_param"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_size", b"max_size", "min_size", b"min_size", "resize_param", b"resize_param"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomResizeParameter: _TypeAlias = RandomResizeParameter  # noqa: Y015
+
+@_typing.final
+class RandomAspectRatioParameter(_message.Message):
+    """Intel's. A part of an image of random area and form, brought to crop_size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_AREA_RATIO_FIELD_NUMBER: _builtins.int
+    MAX_AREA_RATIO_FIELD_NUMBER: _builtins.int
+    ASPECT_RATIO_CHANGE_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPT_FIELD_NUMBER: _builtins.int
+    RESIZE_PARAM_FIELD_NUMBER: _builtins.int
+    min_area_ratio: _builtins.float
+    """The least share of the image, above 0 to 1."""
+    max_area_ratio: _builtins.float
+    """The largest share of the image, above 0 to 1."""
+    aspect_ratio_change: _builtins.float
+    """Height by that of a square of the area: from this, above 0, to 1 by this; width turned about."""
+    max_attempt: _builtins.int
+    """Draws, after which the shorter side is brought to crop_size."""
+    @_builtins.property
+    def resize_param(self) -> Global___DetectionResizeParameter:
+        """Its interp_mode alone counts."""
+
+    def __init__(
+        self,
+        *,
+        min_area_ratio: _builtins.float | None = ...,
+        max_area_ratio: _builtins.float | None = ...,
+        aspect_ratio_change: _builtins.float | None = ...,
+        max_attempt: _builtins.int | None = ...,
+        resize_param: Global___DetectionResizeParameter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio_change", b"aspect_ratio_change", "max_area_ratio", b"max_area_ratio", "max_attempt", b"max_attempt", "min_area_ratio", b"min_area_ratio", "resize_param", b"resize_param"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio_change", b"aspect_ratio_change", "max_area_ratio", b"max_area_ratio", "max_attempt", b"max_attempt", "min_area_ratio", b"min_area_ratio", "resize_param", b"resize_param"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomAspectRatioParameter: _TypeAlias = RandomAspectRatioParameter  # noqa: Y015
 
 @_typing.final
 class RandomResizedCropParameter(_message.Message):
@@ -2053,6 +2292,8 @@ class LossParameter(_message.Message):
     NORMALIZATION_FIELD_NUMBER: _builtins.int
     NORMALIZE_FIELD_NUMBER: _builtins.int
     LABEL_SMOOTHING_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTING_FIELD_NUMBER: _builtins.int
+    WEIGHT_BY_LABEL_FREQS_FIELD_NUMBER: _builtins.int
     ignore_label: _builtins.int
     """Items of this label count neither in the loss nor in its gradient; absent ignores none."""
     normalization: Global___LossParameter.NormalizationMode.ValueType
@@ -2063,6 +2304,12 @@ class LossParameter(_message.Message):
     """Ours: share of each label's weight that SoftmaxWithLoss gives to all classes evenly, 0 to 1; in the TRAIN phase
     alone, so that test losses are the plain ones.
     """
+    weight_by_label_freqs: _builtins.bool
+    """SegNet's: whether class_weighting counts."""
+    @_builtins.property
+    def class_weighting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """SegNet's, of SoftmaxWithLoss: what the loss of each class's items is multiplied with, one number a class."""
+
     def __init__(
         self,
         *,
@@ -2070,10 +2317,12 @@ class LossParameter(_message.Message):
         normalization: Global___LossParameter.NormalizationMode.ValueType | None = ...,
         normalize: _builtins.bool | None = ...,
         label_smoothing: _builtins.float | None = ...,
+        class_weighting: _abc.Iterable[_builtins.float] | None = ...,
+        weight_by_label_freqs: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "label_smoothing", b"label_smoothing", "normalization", b"normalization", "normalize", b"normalize"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "label_smoothing", b"label_smoothing", "normalization", b"normalization", "normalize", b"normalize", "weight_by_label_freqs", b"weight_by_label_freqs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "label_smoothing", b"label_smoothing", "normalization", b"normalization", "normalize", b"normalize"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_weighting", b"class_weighting", "ignore_label", b"ignore_label", "label_smoothing", b"label_smoothing", "normalization", b"normalization", "normalize", b"normalize", "weight_by_label_freqs", b"weight_by_label_freqs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2968,6 +3217,29 @@ class ImageDataParameter(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _LabelType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _LabelTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ImageDataParameter._LabelType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NONE: ImageDataParameter._LabelType.ValueType  # 0
+        """Nothing: every pixel has ignore_label."""
+        IMAGE: ImageDataParameter._LabelType.ValueType  # 1
+        """A number, which every pixel has."""
+        PIXEL: ImageDataParameter._LabelType.ValueType  # 2
+        """A picture of the class of each pixel."""
+
+    class LabelType(_LabelType, metaclass=_LabelTypeEnumTypeWrapper):
+        """DeepLab's. What a list of ImageSegData names beside a picture."""
+
+    NONE: ImageDataParameter.LabelType.ValueType  # 0
+    """Nothing: every pixel has ignore_label."""
+    IMAGE: ImageDataParameter.LabelType.ValueType  # 1
+    """A number, which every pixel has."""
+    PIXEL: ImageDataParameter.LabelType.ValueType  # 2
+    """A picture of the class of each pixel."""
+
     SOURCE_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     RAND_SKIP_FIELD_NUMBER: _builtins.int
@@ -2981,6 +3253,9 @@ class ImageDataParameter(_message.Message):
     MIRROR_FIELD_NUMBER: _builtins.int
     ROOT_FOLDER_FIELD_NUMBER: _builtins.int
     ON_BAD_RECORD_FIELD_NUMBER: _builtins.int
+    LABEL_TYPE_FIELD_NUMBER: _builtins.int
+    IGNORE_LABEL_FIELD_NUMBER: _builtins.int
+    HAS_LABEL_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Text file with one `path label` a line. Ours: or a folder that has a folder of images for each class."""
     batch_size: _builtins.int
@@ -3007,6 +3282,12 @@ class ImageDataParameter(_message.Message):
     """Put before every path of the list, as it is."""
     on_bad_record: Global___BadRecord.ValueType
     """Ours: what is done where an image cannot be used."""
+    label_type: Global___ImageDataParameter.LabelType.ValueType
+    """DeepLab's: what ImageSegData takes a line's label for."""
+    ignore_label: _builtins.int
+    """DeepLab's: the class of what lies outside a picture."""
+    has_label: _builtins.bool
+    """DeepLab's: whether the lines of ImageSegData have labels."""
     def __init__(
         self,
         *,
@@ -3023,10 +3304,13 @@ class ImageDataParameter(_message.Message):
         mirror: _builtins.bool | None = ...,
         root_folder: _builtins.str | None = ...,
         on_bad_record: Global___BadRecord.ValueType | None = ...,
+        label_type: Global___ImageDataParameter.LabelType.ValueType | None = ...,
+        ignore_label: _builtins.int | None = ...,
+        has_label: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "is_color", b"is_color", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "on_bad_record", b"on_bad_record", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "has_label", b"has_label", "ignore_label", b"ignore_label", "is_color", b"is_color", "label_type", b"label_type", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "on_bad_record", b"on_bad_record", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "is_color", b"is_color", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "on_bad_record", b"on_bad_record", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "has_label", b"has_label", "ignore_label", b"ignore_label", "is_color", b"is_color", "label_type", b"label_type", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "on_bad_record", b"on_bad_record", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "scale", b"scale", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3321,18 +3605,24 @@ class ParameterParameter(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SHAPE_FIELD_NUMBER: _builtins.int
+    BLOB_FILLER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shape(self) -> Global___BlobShape:
         """The extent of the array."""
+
+    @_builtins.property
+    def blob_filler(self) -> Global___FillerParameter:
+        """caffe-windows's: first values of the array; absent is 0."""
 
     def __init__(
         self,
         *,
         shape: Global___BlobShape | None = ...,
+        blob_filler: Global___FillerParameter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blob_filler", b"blob_filler", "shape", b"shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_filler", b"blob_filler", "shape", b"shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3455,7 +3745,7 @@ class PoolingParameter(_message.Message):
     ceil_mode: _builtins.bool
     """Synopsys's: rounds sizes up, as Caffe does, or down; in place of round_mode."""
     torch_pooling: _builtins.bool
-    """NVIDIA's: rounds sizes down, as Torch does."""
+    """NVIDIA's: rounds sizes down, as TensorRT's reader of nets does; NVIDIA Caffe itself passes over it."""
     kernel_depth: _builtins.int
     """C3D's: frames of the window of a Pooling3D."""
     temporal_stride: _builtins.int
@@ -6743,8 +7033,8 @@ Global___QuantizeParameter: _TypeAlias = QuantizeParameter  # noqa: Y015
 
 @_typing.final
 class BNParameter(_message.Message):
-    """SegNet's, and caffe-windows's. BN: two layers of one name, told apart by their fields. With slope_filler, momentum,
-    eps, frozen or engine it is caffe-windows's and PSPNet's, with scale_filler, shift_filler or bn_mode SegNet's.
+    """SegNet's, and PSPNet's. BN: two layers of one name, told apart by their fields. With slope_filler, momentum,
+    eps, frozen or engine it is PSPNet's, with scale_filler, shift_filler or bn_mode SegNet's.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -6803,13 +7093,13 @@ class BNParameter(_message.Message):
     bn_mode: Global___BNParameter.BNMode.ValueType
     """SegNet's: what they are applied to."""
     momentum: _builtins.float
-    """caffe-windows's: share of the stored mean and variance kept at each training step, 0 to 1."""
+    """PSPNet's: share of the stored mean and variance kept at each training step, 0 to 1."""
     eps: _builtins.float
-    """caffe-windows's: added to the variance before the square root."""
+    """PSPNet's: added to the variance before the square root."""
     frozen: _builtins.bool
-    """caffe-windows's: uses the stored mean and variance in TRAIN too, and learns nothing."""
+    """PSPNet's: uses the stored mean and variance in TRAIN too, and learns nothing."""
     engine: Global___BNParameter.Engine.ValueType
-    """caffe-windows's: which implementation; without effect."""
+    """PSPNet's: which implementation; without effect."""
     @_builtins.property
     def scale_filler(self) -> Global___FillerParameter:
         """SegNet's: how the factor of each channel starts; absent is 0."""
@@ -6820,11 +7110,11 @@ class BNParameter(_message.Message):
 
     @_builtins.property
     def slope_filler(self) -> Global___FillerParameter:
-        """caffe-windows's: how the factor of each channel starts; absent is 0."""
+        """PSPNet's: how the factor of each channel starts; absent is 0."""
 
     @_builtins.property
     def bias_filler(self) -> Global___FillerParameter:
-        """caffe-windows's: how the bias of each channel starts; absent is 0."""
+        """PSPNet's: how the bias of each channel starts; absent is 0."""
 
     def __init__(
         self,
@@ -6979,7 +7269,7 @@ class UnpoolingParameter(_message.Message):
     OUT_PAD_W_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     unpool: Global___UnpoolingParameter.UnpoolMethod.ValueType
-    """Where a value goes."""
+    """Where a value goes; absent in UnPooling: FIXED."""
     kernel_size: _builtins.int
     """Side of the square window, in pixels."""
     stride: _builtins.int
@@ -7147,7 +7437,7 @@ Global___AxpyParameter: _TypeAlias = AxpyParameter  # noqa: Y015
 
 @_typing.final
 class CReLUParameter(_message.Message):
-    """Synopsys's. CReLU: the positive parts and those of the negated values, one behind the other."""
+    """Cambricon's. CReLU: the positive parts and those of the negated values, one behind the other."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -7656,6 +7946,381 @@ class ContinuationIndicatorParameter(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContinuationIndicatorParameter: _TypeAlias = ContinuationIndicatorParameter  # noqa: Y015
+
+@_typing.final
+class BoxAnnotatorOHEMParameter(_message.Message):
+    """R-FCN's. BoxAnnotatorOHEM: keeps the boxes of an image that cost most."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROI_PER_IMG_FIELD_NUMBER: _builtins.int
+    IGNORE_LABEL_FIELD_NUMBER: _builtins.int
+    roi_per_img: _builtins.int
+    """Boxes of an image that are kept, from 1."""
+    ignore_label: _builtins.int
+    """The label of all others."""
+    def __init__(
+        self,
+        *,
+        roi_per_img: _builtins.int | None = ...,
+        ignore_label: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "roi_per_img", b"roi_per_img"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignore_label", b"ignore_label", "roi_per_img", b"roi_per_img"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoxAnnotatorOHEMParameter: _TypeAlias = BoxAnnotatorOHEMParameter  # noqa: Y015
+
+@_typing.final
+class DenseImageDataParameter(_message.Message):
+    """SegNet's. DenseImageData: pictures, and pictures of the class of each pixel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    RAND_SKIP_FIELD_NUMBER: _builtins.int
+    SHUFFLE_FIELD_NUMBER: _builtins.int
+    NEW_HEIGHT_FIELD_NUMBER: _builtins.int
+    NEW_WIDTH_FIELD_NUMBER: _builtins.int
+    IS_COLOR_FIELD_NUMBER: _builtins.int
+    MEAN_FILE_FIELD_NUMBER: _builtins.int
+    ROOT_FOLDER_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
+    CROP_WIDTH_FIELD_NUMBER: _builtins.int
+    CROP_HEIGHT_FIELD_NUMBER: _builtins.int
+    LABEL_DIVIDE_FACTOR_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Text file with one `path label-path` a line."""
+    batch_size: _builtins.int
+    """Pictures in a batch, from 1."""
+    rand_skip: _builtins.int
+    """Skips up to this many pictures at the start, at random."""
+    shuffle: _builtins.bool
+    """A new order each time the list is through."""
+    new_height: _builtins.int
+    """Rows to resize to, in pixels; 0 leaves the picture."""
+    new_width: _builtins.int
+    """Columns to resize to, in pixels; 0 leaves the picture."""
+    is_color: _builtins.bool
+    """Reads three channels, otherwise one."""
+    mean_file: _builtins.str
+    """Without effect, there as here: transform_param has one."""
+    root_folder: _builtins.str
+    """Put before every path of the list, as it is."""
+    mirror: _builtins.bool
+    """Flips about half the pictures and their labels, left to right."""
+    crop_width: _builtins.int
+    """Columns cut out at a random place, in pixels; 0 cuts nothing."""
+    crop_height: _builtins.int
+    """Rows cut out at a random place, in pixels; 0 cuts nothing."""
+    label_divide_factor: _builtins.int
+    """ENet's: how many times smaller a label picture is than its picture, from 1."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str | None = ...,
+        batch_size: _builtins.int | None = ...,
+        rand_skip: _builtins.int | None = ...,
+        shuffle: _builtins.bool | None = ...,
+        new_height: _builtins.int | None = ...,
+        new_width: _builtins.int | None = ...,
+        is_color: _builtins.bool | None = ...,
+        mean_file: _builtins.str | None = ...,
+        root_folder: _builtins.str | None = ...,
+        mirror: _builtins.bool | None = ...,
+        crop_width: _builtins.int | None = ...,
+        crop_height: _builtins.int | None = ...,
+        label_divide_factor: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_height", b"crop_height", "crop_width", b"crop_width", "is_color", b"is_color", "label_divide_factor", b"label_divide_factor", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_height", b"crop_height", "crop_width", b"crop_width", "is_color", b"is_color", "label_divide_factor", b"label_divide_factor", "mean_file", b"mean_file", "mirror", b"mirror", "new_height", b"new_height", "new_width", b"new_width", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "shuffle", b"shuffle", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DenseImageDataParameter: _TypeAlias = DenseImageDataParameter  # noqa: Y015
+
+@_typing.final
+class VideoDataParameter(_message.Message):
+    """TSN's, and C3D's. VideoData: clips of videos, whose frames are pictures in folders, or of video files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Modality:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[VideoDataParameter._Modality.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        RGB: VideoDataParameter._Modality.ValueType  # 0
+        """Frames."""
+        FLOW: VideoDataParameter._Modality.ValueType  # 1
+        """Optical flow, one grey picture for each direction."""
+
+    class Modality(_Modality, metaclass=_ModalityEnumTypeWrapper):
+        """What the pictures of a folder are."""
+
+    RGB: VideoDataParameter.Modality.ValueType  # 0
+    """Frames."""
+    FLOW: VideoDataParameter.Modality.ValueType  # 1
+    """Optical flow, one grey picture for each direction."""
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    MEAN_FILE_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    CROP_SIZE_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
+    RAND_SKIP_FIELD_NUMBER: _builtins.int
+    SHUFFLE_FIELD_NUMBER: _builtins.int
+    NEW_HEIGHT_FIELD_NUMBER: _builtins.int
+    NEW_WIDTH_FIELD_NUMBER: _builtins.int
+    NEW_LENGTH_FIELD_NUMBER: _builtins.int
+    NUM_SEGMENTS_FIELD_NUMBER: _builtins.int
+    MODALITY_FIELD_NUMBER: _builtins.int
+    NAME_PATTERN_FIELD_NUMBER: _builtins.int
+    GRAYSCALE_FIELD_NUMBER: _builtins.int
+    ROOT_FOLDER_FIELD_NUMBER: _builtins.int
+    USE_IMAGE_FIELD_NUMBER: _builtins.int
+    USE_TEMPORAL_JITTER_FIELD_NUMBER: _builtins.int
+    SAMPLING_RATE_FIELD_NUMBER: _builtins.int
+    USE_SAMPLING_RATE_JITTER_FIELD_NUMBER: _builtins.int
+    MAX_SAMPLING_RATE_FIELD_NUMBER: _builtins.int
+    USE_MULTIPLE_LABEL_FIELD_NUMBER: _builtins.int
+    NUM_OF_LABELS_FIELD_NUMBER: _builtins.int
+    MEAN_VALUE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Text file. TSN's has one `folder frames label` a line, C3D's `path start label`."""
+    scale: _builtins.float
+    """Old spelling of transform_param's scale."""
+    mean_file: _builtins.str
+    """Old spelling of transform_param's mean_file."""
+    batch_size: _builtins.int
+    """Clips in a batch, from 1."""
+    crop_size: _builtins.int
+    """Old spelling of transform_param's crop_size."""
+    mirror: _builtins.bool
+    """Old spelling of transform_param's mirror."""
+    rand_skip: _builtins.int
+    """Skips up to this many lines at the start, at random."""
+    shuffle: _builtins.bool
+    """A new order each time the list is through."""
+    new_height: _builtins.int
+    """Rows to resize to, in pixels; 0 leaves the frames."""
+    new_width: _builtins.int
+    """Columns to resize to, in pixels; 0 leaves the frames."""
+    new_length: _builtins.int
+    """Frames that follow one another, from 1."""
+    num_segments: _builtins.int
+    """TSN's: equal parts of a video, each of which gives new_length frames."""
+    modality: Global___VideoDataParameter.Modality.ValueType
+    """TSN's: what the pictures of a folder are."""
+    name_pattern: _builtins.str
+    """TSN's: the name of a picture, with %05d for its number from 1 and, for flow, %c for x or y."""
+    grayscale: _builtins.bool
+    """TSN's: reads one channel of a frame, otherwise three."""
+    root_folder: _builtins.str
+    """C3D's: put before every path of the list, as it is."""
+    use_image: _builtins.bool
+    """C3D's: a path is a folder of 000001.jpg and so on, else a video file."""
+    use_temporal_jitter: _builtins.bool
+    """C3D's: the first frame is drawn at random; with use_image a line then tells how many there are in place of it."""
+    sampling_rate: _builtins.int
+    """C3D's: every how manieth frame is taken, from 1."""
+    use_sampling_rate_jitter: _builtins.bool
+    """C3D's: the rate is drawn from 1 to max_sampling_rate."""
+    max_sampling_rate: _builtins.int
+    """C3D's: the largest rate that is drawn, from 1."""
+    use_multiple_label: _builtins.bool
+    """C3D's: a line has several classes, `3,5`; a label is 0 or 1 each."""
+    num_of_labels: _builtins.int
+    """C3D's: classes that use_multiple_label tells of."""
+    mean_value: _builtins.float
+    """C3D's: old spelling of transform_param's mean_value."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str | None = ...,
+        scale: _builtins.float | None = ...,
+        mean_file: _builtins.str | None = ...,
+        batch_size: _builtins.int | None = ...,
+        crop_size: _builtins.int | None = ...,
+        mirror: _builtins.bool | None = ...,
+        rand_skip: _builtins.int | None = ...,
+        shuffle: _builtins.bool | None = ...,
+        new_height: _builtins.int | None = ...,
+        new_width: _builtins.int | None = ...,
+        new_length: _builtins.int | None = ...,
+        num_segments: _builtins.int | None = ...,
+        modality: Global___VideoDataParameter.Modality.ValueType | None = ...,
+        name_pattern: _builtins.str | None = ...,
+        grayscale: _builtins.bool | None = ...,
+        root_folder: _builtins.str | None = ...,
+        use_image: _builtins.bool | None = ...,
+        use_temporal_jitter: _builtins.bool | None = ...,
+        sampling_rate: _builtins.int | None = ...,
+        use_sampling_rate_jitter: _builtins.bool | None = ...,
+        max_sampling_rate: _builtins.int | None = ...,
+        use_multiple_label: _builtins.bool | None = ...,
+        num_of_labels: _builtins.int | None = ...,
+        mean_value: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "grayscale", b"grayscale", "max_sampling_rate", b"max_sampling_rate", "mean_file", b"mean_file", "mean_value", b"mean_value", "mirror", b"mirror", "modality", b"modality", "name_pattern", b"name_pattern", "new_height", b"new_height", "new_length", b"new_length", "new_width", b"new_width", "num_of_labels", b"num_of_labels", "num_segments", b"num_segments", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "sampling_rate", b"sampling_rate", "scale", b"scale", "shuffle", b"shuffle", "source", b"source", "use_image", b"use_image", "use_multiple_label", b"use_multiple_label", "use_sampling_rate_jitter", b"use_sampling_rate_jitter", "use_temporal_jitter", b"use_temporal_jitter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "crop_size", b"crop_size", "grayscale", b"grayscale", "max_sampling_rate", b"max_sampling_rate", "mean_file", b"mean_file", "mean_value", b"mean_value", "mirror", b"mirror", "modality", b"modality", "name_pattern", b"name_pattern", "new_height", b"new_height", "new_length", b"new_length", "new_width", b"new_width", "num_of_labels", b"num_of_labels", "num_segments", b"num_segments", "rand_skip", b"rand_skip", "root_folder", b"root_folder", "sampling_rate", b"sampling_rate", "scale", b"scale", "shuffle", b"shuffle", "source", b"source", "use_image", b"use_image", "use_multiple_label", b"use_multiple_label", "use_sampling_rate_jitter", b"use_sampling_rate_jitter", "use_temporal_jitter", b"use_temporal_jitter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VideoDataParameter: _TypeAlias = VideoDataParameter  # noqa: Y015
+
+@_typing.final
+class MatWriteParameter(_message.Message):
+    """DeepLab's. MatWrite: writes its bottoms to files of MATLAB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    STRIP_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """Put before the name of each file."""
+    source: _builtins.str
+    """List of the pictures whose names the files get."""
+    strip: _builtins.int
+    """Letters that are taken off the end of a name."""
+    period: _builtins.int
+    """Every how manieth batch is written."""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str | None = ...,
+        source: _builtins.str | None = ...,
+        strip: _builtins.int | None = ...,
+        period: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "prefix", b"prefix", "source", b"source", "strip", b"strip"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "prefix", b"prefix", "source", b"source", "strip", b"strip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatWriteParameter: _TypeAlias = MatWriteParameter  # noqa: Y015
+
+@_typing.final
+class YoloDetectionOutputParameter(_message.Message):
+    """MobileNet-YOLO's. YoloDetectionOutput: the boxes of YOLO's second version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIDE_FIELD_NUMBER: _builtins.int
+    NUM_CLASSES_FIELD_NUMBER: _builtins.int
+    NUM_BOX_FIELD_NUMBER: _builtins.int
+    COORDS_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    NMS_THRESHOLD_FIELD_NUMBER: _builtins.int
+    BIASES_FIELD_NUMBER: _builtins.int
+    LABEL_MAP_FILE_FIELD_NUMBER: _builtins.int
+    side: _builtins.int
+    """Without effect, there as here: the input tells how many cells there are."""
+    num_classes: _builtins.int
+    """Classes, without one for the background."""
+    num_box: _builtins.int
+    """Boxes of a cell."""
+    coords: _builtins.int
+    """Numbers of a box."""
+    confidence_threshold: _builtins.float
+    """The least score of a box that is kept."""
+    nms_threshold: _builtins.float
+    """Overlap with a better box from which on a box goes."""
+    label_map_file: _builtins.str
+    """Without effect, there as here."""
+    @_builtins.property
+    def biases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Width and height of each box, in cells."""
+
+    def __init__(
+        self,
+        *,
+        side: _builtins.int | None = ...,
+        num_classes: _builtins.int | None = ...,
+        num_box: _builtins.int | None = ...,
+        coords: _builtins.int | None = ...,
+        confidence_threshold: _builtins.float | None = ...,
+        nms_threshold: _builtins.float | None = ...,
+        biases: _abc.Iterable[_builtins.float] | None = ...,
+        label_map_file: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confidence_threshold", b"confidence_threshold", "coords", b"coords", "label_map_file", b"label_map_file", "nms_threshold", b"nms_threshold", "num_box", b"num_box", "num_classes", b"num_classes", "side", b"side"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["biases", b"biases", "confidence_threshold", b"confidence_threshold", "coords", b"coords", "label_map_file", b"label_map_file", "nms_threshold", b"nms_threshold", "num_box", b"num_box", "num_classes", b"num_classes", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___YoloDetectionOutputParameter: _TypeAlias = YoloDetectionOutputParameter  # noqa: Y015
+
+@_typing.final
+class Yolov3DetectionOutputParameter(_message.Message):
+    """MobileNet-YOLO's. Yolov3DetectionOutput: the boxes of YOLO's third version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_CLASSES_FIELD_NUMBER: _builtins.int
+    NUM_BOX_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    NMS_THRESHOLD_FIELD_NUMBER: _builtins.int
+    BIASES_FIELD_NUMBER: _builtins.int
+    ANCHORS_SCALE_FIELD_NUMBER: _builtins.int
+    MASK_GROUP_NUM_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    GAUSSIAN_BOX_FIELD_NUMBER: _builtins.int
+    num_classes: _builtins.int
+    """Classes, without one for the background."""
+    num_box: _builtins.int
+    """Boxes of a cell."""
+    confidence_threshold: _builtins.float
+    """Scores above it count."""
+    nms_threshold: _builtins.float
+    """Overlap with a better box from which on a box goes."""
+    mask_group_num: _builtins.int
+    """Inputs."""
+    gaussian_box: _builtins.bool
+    """Boxes have a deviation for each side; refused."""
+    @_builtins.property
+    def biases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Width and height of each anchor, in pixels."""
+
+    @_builtins.property
+    def anchors_scale(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Pixels that a cell of each input is wide."""
+
+    @_builtins.property
+    def mask(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Anchors of the boxes of each input, one input after the other."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: _builtins.int | None = ...,
+        num_box: _builtins.int | None = ...,
+        confidence_threshold: _builtins.float | None = ...,
+        nms_threshold: _builtins.float | None = ...,
+        biases: _abc.Iterable[_builtins.float] | None = ...,
+        anchors_scale: _abc.Iterable[_builtins.int] | None = ...,
+        mask_group_num: _builtins.int | None = ...,
+        mask: _abc.Iterable[_builtins.int] | None = ...,
+        gaussian_box: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confidence_threshold", b"confidence_threshold", "gaussian_box", b"gaussian_box", "mask_group_num", b"mask_group_num", "nms_threshold", b"nms_threshold", "num_box", b"num_box", "num_classes", b"num_classes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors_scale", b"anchors_scale", "biases", b"biases", "confidence_threshold", b"confidence_threshold", "gaussian_box", b"gaussian_box", "mask", b"mask", "mask_group_num", b"mask_group_num", "nms_threshold", b"nms_threshold", "num_box", b"num_box", "num_classes", b"num_classes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Yolov3DetectionOutputParameter: _TypeAlias = Yolov3DetectionOutputParameter  # noqa: Y015
 
 @_typing.final
 class SegAccuracyParameter(_message.Message):

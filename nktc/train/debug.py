@@ -12,7 +12,7 @@ from nktc.ir import Graph, Node, Value, rewrite
 from nktc.layers import Split
 from nktc.module import Net
 from nktc.train import precision
-from nktc.train.step import Batches, Outputs, Parts, Step, gradients, numbers_of, update
+from nktc.train.step import Batches, Outputs, Parts, Rate, Step, gradients, numbers_of, rate_of, update
 
 Say = Callable[[str, str], None]
 """Takes a line and the source file that Caffe prints it from."""
@@ -25,7 +25,7 @@ def debug_step(parts: Parts, say: Say) -> Step:
     objective = parts.ranks.wrap(told)
     s = parts.settings.message
 
-    def step(batches: Batches, rate: float, iteration: int) -> tuple[Tensor, Outputs]:
+    def step(batches: Batches, rate: Rate, iteration: int) -> tuple[Tensor, Outputs]:
         taken = [next(batches) for _ in range(s.iter_size)]
         told.loud = s.display > 0 and iteration % s.display == 0
         parts.guard.begin()
@@ -34,7 +34,7 @@ def debug_step(parts: Parts, say: Say) -> Step:
         parts.guard.check(taken)
         if parts.scale is None or parts.scale.unscale(parts.optimizer.gradients()):
             before = told.weights()
-            update(parts, numbers_of(parts, rate, iteration))
+            update(parts, numbers_of(parts, rate_of(rate, loss), iteration))
             told.update_done(before)
         return loss, outputs
 

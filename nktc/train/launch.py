@@ -54,6 +54,8 @@ class Options:
     cache: int | None = None  # bytes of data to keep, None for a quarter of the free memory
     records: int | None = None  # of the training data, None for all
     workers: int | None = None  # processes that read for a layer, None for as many as the machine suggests
+    level: int | None = None  # of train_state
+    stages: Sequence[str] = ()  # beside those of train_state
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def launch(solver_file: Path, options: Options, console: Console) -> Outcome:
     """
     with ranks.join() as group:
         console.quiet |= group.rank > 0
-        settings = read_settings(solver_file, options.overrides)
+        settings = read_settings(solver_file, options.overrides, options.level, options.stages)
         for warning in settings.warnings:
             console.print(str(warning), style="yellow", **PLAIN)
         if options.records:

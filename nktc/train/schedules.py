@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from nktc.train.settings import Settings
+
+
+@dataclass
+class Plateau:
+    """How often SSD's plateau has lowered the rate, `drops`: each time when the smoothed loss has had no new `lowest`
+    for as many iterations as plateau_winsize says of that drop. `since` is the iteration of the last lowest or drop."""
+
+    lowest: float = math.inf
+    since: int = 0
+    drops: int = 0
+
+    def take(self, windows: Sequence[int], iteration: int, smoothed: float) -> None:
+        """Take in the smoothed loss that an iteration has before its update."""
+        if smoothed < self.lowest:
+            self.lowest, self.since = smoothed, iteration
+        if self.drops < len(windows) and iteration >= self.since + windows[self.drops]:
+            self.drops, self.since = self.drops + 1, iteration
+
+    def facts(self) -> dict[str, Any]:
+        """What a snapshot keeps of it, for JSON."""
+        return asdict(self) | {"lowest": self.lowest if math.isfinite(self.lowest) else None}
+
+    def resume(self, facts: Mapping[str, Any]) -> None:
+        """Take up what a snapshot kept."""
+        self.lowest = math.inf if facts["lowest"] is None else facts["lowest"]
+        self.since, self.drops = facts["since"], facts["drops"]
 
 
 def rate(settings: Settings, iteration: int, drops: int = 0) -> float:
     """The rate of iteration `iteration`, counted from 0. `drops` is how often plateau has lowered it.
 
-    Over the first warmup_iter iterations it goes in a straight line from warmup_lr to what the policy says.
+    Over the first warmup_iter iterations it goes in a straight line from warmup_lr to what the policy says; over the
+    first rampup_interval ones with the square of the iteration from rampup_lr to base_lr.
     """
     s = settings.message
+    if iteration < s.rampup_interval:
+        return s.rampup_lr + (s.base_lr - s.rampup_lr) * (iteration / s.rampup_interval) ** 2
     found = policy(settings, iteration, drops)
     if iteration < s.warmup_iter:
         return s.warmup_lr + (found - s.warmup_lr) * iteration / s.warmup_iter

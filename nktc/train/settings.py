@@ -47,6 +47,7 @@ SPEEDS = ("channels_last", "compile", "cuda_graph")
 LEAST = {
     **dict.fromkeys(("iter_size", "average_loss", "plateau_tests"), 1),
     **dict.fromkeys(("test_interval", "display", "snapshot", "warmup_iter", "early_stop_tests", "snapshot_keep"), 0),
+    **dict.fromkeys(("rampup_interval", "rampup_lr"), 0),
     **dict.fromkeys(("base_lr", "gamma", "momentum", "momentum2", "weight_decay", "delta", "rms_decay"), 0),
     **dict.fromkeys(("warmup_lr", "min_lr", "rise", "ema_decay", "max_seconds", "loss_scale", "max_loss"), 0),
     **dict.fromkeys(("max_epoch", "test_epoch", "snapshot_epoch", "stepsize_epoch", "warmup_epoch"), 0),
@@ -127,18 +128,33 @@ class Settings:
 
 
 @coded("solver")
-def read(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
-    """The settings of a solver file, after `overrides` ("base_lr=0.01"). Raises located NktcErrors."""
-    tree = text.read(path)
+def read(
+    path: str | Path, overrides: Sequence[str] = (), level: int | None = None, stages: Sequence[str] = ()
+) -> Settings:
+    """The settings of a solver file, after `overrides` ("base_lr=0.01"); its train_state gets `level`, and
+    `stages` beside its own. Raises located NktcErrors."""
+    try:
+        tree = text.read(path)
+    except NktcError as refused:
+        raise reader.stranger(path, refused, "solver") from None
+    reader.refuse_stranger(tree, path, "solver")
     if reader.is_net(tree):
         help = 'write a solver that names it: net: "FILE"'
         raise NktcError(f"{path} is a net, not a solver", help=help, code="wrong-file")
+    devices = [*tree.all("device_id")]
+    if len(devices) > 1:  # as temporal segment networks were trained
+        said, help = f"device_id names {len(devices)} devices", "keep one; nktc train --gpu 0,1 trains on several"
+        raise NktcError(said, at=devices[0].extent(), help=help, code="given-twice")
     tree = _today(tree)
     message = text.bind(tree, SolverParameter)
     raise_all(reader.refusals(tree, SolverParameter.DESCRIPTOR))
     places = {field.name: field.extent() for field in tree.fields}
     for override in overrides:
         _override(message, override, places)
+    if level is not None:
+        message.train_state.level = level
+    if stages:
+        message.train_state.stage.extend(stages)
     settings = _Reading(message, tree, Path(path), places).settings()
     warnings = reader.in_vain(tree, SolverParameter.DESCRIPTOR)
     if settings.train_net.tree:
@@ -240,6 +256,8 @@ class _Reading:
             problem = f'unknown lr_policy "{s.lr_policy}"' if s.lr_policy else "the solver has no lr_policy"
             self._refuse(problem, "lr_policy", help)
         for name in POLICIES.get(s.lr_policy, ()):
+            if s.plateau_winsize and name == "test_interval":
+                continue  # SSD's plateau watches the training
             if not _given(s, name) and not _given(s, EPOCHS.get(name, name)):
                 self._refuse(f'lr_policy "{s.lr_policy}" needs {name}', "lr_policy", f"add {name}")
 
@@ -251,6 +269,9 @@ class _Reading:
                 if not math.isfinite(value):
                     self._refuse(f"{number.name} is {value}", number.name, "give a number")
         least = LEAST | ({"stepsize": 1} if s.lr_policy == "step" and s.HasField("stepsize") else {})
+        for window in s.plateau_winsize:
+            if window < 1:
+                self._refuse(f"plateau_winsize is {window}", "plateau_winsize", "it starts at 1")
         for name, minimum in least.items():
             if getattr(s, name) < minimum:
                 self._refuse(f"{name} is {getattr(s, name):g}", name, f"it starts at {minimum}")
@@ -299,7 +320,7 @@ class _Reading:
         for wanted in ("early_stop_tests", "snapshot_best", "metric"):
             if getattr(s, wanted) and not named:
                 self._refuse(f"{wanted} needs a test net", wanted, "add test_iter and test_interval")
-        if s.lr_policy == "plateau" and not named:
+        if s.lr_policy == "plateau" and not named and not s.plateau_winsize:
             self._refuse("plateau needs a test net", "lr_policy", "add test_iter and test_interval")
         found = []
         for i, (field, index) in enumerate(named):

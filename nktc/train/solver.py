@@ -66,6 +66,7 @@ class Solver:
         self.losses: deque[Tensor] = deque(maxlen=s.average_loss)
         self.written: list[Path] = []  # states of snapshots, the oldest first
         self.watch = watch(settings, [test.graph for test, _ in tests])
+        self.plateau = schedules.Plateau()
         for test, _ in tests:
             test.share(net)
         self.run_as(speed or Speed())
@@ -113,7 +114,7 @@ class Solver:
                 self.test()
                 if self.stopping:
                     break
-            rate = self.rate()
+            rate = self.told_rate if self.windows else self.rate()
             try:
                 loss, outputs = self.step(batches, rate, self.iteration)
             except Diverged as bad:
@@ -128,7 +129,7 @@ class Solver:
                     raise
                 raise self.failed(NktcError(said, help=help)) from None
             self.losses.append(loss)
-            self.tell(Stepped(self.iteration, loss, outputs, rate))
+            self.tell(Stepped(self.iteration, loss, outputs, self.rate()))
             self.iteration += 1
             if self.obey() or self.due(s.snapshot):
                 self.save()
@@ -148,8 +149,24 @@ class Solver:
             buffer.copy_(state[name])
 
     def rate(self) -> float:
-        """The learning rate of this iteration."""
-        return schedules.rate(self.settings, self.iteration, self.watch.drops if self.watch else 0)
+        """The learning rate of this iteration, with SSD's plateau once its loss is known."""
+        return schedules.rate(self.settings, self.iteration, self.drops)
+
+    @property
+    def windows(self) -> Sequence[int]:
+        """After how many iterations without a lower loss SSD's plateau lowers the rate, each time; empty for others."""
+        return self.settings.message.plateau_winsize if self.settings.message.lr_policy == "plateau" else ()
+
+    @property
+    def drops(self) -> int:
+        """How often plateau has lowered the rate."""
+        return self.plateau.drops if self.windows else self.watch.drops if self.watch else 0
+
+    def told_rate(self, loss: Tensor) -> float:
+        """The rate of this iteration by its loss and those before."""
+        losses = [*self.losses, loss][-self.settings.message.average_loss :]
+        self.plateau.take(self.windows, self.iteration, sum(one.item() for one in losses) / len(losses))
+        return self.rate()
 
     def smoothed(self) -> float:
         """The mean of the last average_loss losses, NaN before the first."""
@@ -218,7 +235,7 @@ class Solver:
         self.snapshot_asked = False
         if self.ranks.rank:
             return
-        step = schedules.current_step(self.settings, self.iteration, self.watch.drops if self.watch else 0)
+        step = schedules.current_step(self.settings, self.iteration, self.drops)
         checkpoint.save(to, self.net, self.optimizer, extra, self.iteration, step, s.snapshot_diff, self.average)
         if not name:
             self.written = checkpoint.prune(self.prefix, self.written, s.snapshot_keep)
@@ -242,6 +259,7 @@ class Solver:
             tensors |= {f"rank {rank}/{name}": value for name, value in own.items()}
         facts = {"seed": self.seed, "speed": str(self.speed), "most": self.guard.most}
         facts |= {"written": [str(state) for state in self.written]}
+        facts |= {"plateau": self.plateau.facts()} if self.windows else {}
         return Extra(facts | ({"watch": self.watch.facts()} if self.watch else {}), tensors)
 
     def take(self, extra: Extra | None) -> None:
@@ -250,6 +268,8 @@ class Solver:
         self.losses.extend(tensors.get("losses", torch.empty(0)).to(self.device).unbind())
         self.written = [Path(state) for state in facts.get("written", [])]
         self.guard.most = self.guard.most or facts.get("most", 0.0)
+        if self.windows and "plateau" in facts:
+            self.plateau.resume(facts["plateau"])
         if self.watch and "watch" in facts:
             self.watch.resume(facts["watch"])
         if self.average:

@@ -25,7 +25,9 @@ from nktc.train.speed import Speed
 Batch = tuple[Tensor, ...]
 Batches = Iterator[Batch]
 Outputs = Mapping[str, Tensor]
-Step = Callable[[Batches, float, int], tuple[Tensor, Outputs]]
+Rate = float | Callable[[Tensor], float]
+"""The rate of an iteration, or what tells it once the loss, f32[], is known."""
+Step = Callable[[Batches, Rate, int], tuple[Tensor, Outputs]]
 """Takes as many batches as an iteration needs, the rate and the iteration; gives the loss, f32[], and the outputs of
 the last forward, detached and on the device. Raises Diverged before the update that a bad loss would make."""
 
@@ -72,7 +74,8 @@ def make_step(parts: Parts, speed: Speed) -> Step:
     objective = parts.ranks.wrap(objective)
     if speed.compile:
         objective = torch.compile(objective, dynamic=False)  # type: ignore[assignment]
-    if speed.cuda_graph:
+    # A captured iteration has no place for a rate that its own loss tells.
+    if speed.cuda_graph and not parts.settings.message.plateau_winsize:
         return _captured(parts, objective)
     return _plain(parts, objective)
 
@@ -80,11 +83,12 @@ def make_step(parts: Parts, speed: Speed) -> Step:
 def _plain(parts: Parts, objective: nn.Module) -> Step:
     """Forward and backward over iter_size batches, then one update; the loss is their mean, as Caffe reports it."""
 
-    def step(batches: Batches, rate: float, iteration: int) -> tuple[Tensor, Outputs]:
+    def step(batches: Batches, rate: Rate, iteration: int) -> tuple[Tensor, Outputs]:
         taken = [next(batches) for _ in range(iter_size)]
         parts.guard.begin()
         loss, outputs = gradients(parts, objective, taken, parts.guard.record)
         parts.guard.check(taken)
+        rate = rate_of(rate, loss)
         if parts.scale is None or parts.scale.unscale(parts.optimizer.gradients()):
             update(parts, numbers_of(parts, rate, iteration))
         return loss, outputs
@@ -111,6 +115,11 @@ def gradients(
             if loss.requires_grad:
                 torch.autograd.backward(loss if parts.scale is None else loss * parts.scale.scale)
     return mean, {name: value.detach() for name, value in outputs.items()}
+
+
+def rate_of(rate: Rate, loss: Tensor) -> float:
+    """The rate, now that the loss is known."""
+    return rate(loss) if callable(rate) else rate
 
 
 def numbers_of(parts: Parts, rate: float, iteration: int) -> list[float]:
@@ -154,7 +163,7 @@ def _captured(parts: Parts, objective: nn.Module) -> Step:
             loss, outputs = gradients(parts, objective, static, lambda _: None)
             update(parts, numbers.unbind())
 
-    def step(batches: Batches, rate: float, iteration: int) -> tuple[Tensor, Outputs]:
+    def step(batches: Batches, rate: Rate, iteration: int) -> tuple[Tensor, Outputs]:
         nonlocal done
         done += 1
         if done <= WARM:
@@ -164,6 +173,7 @@ def _captured(parts: Parts, objective: nn.Module) -> Step:
             torch.cuda.current_stream(parts.device).wait_stream(stream)
             return found
         taken = [next(batches) for _ in range(iter_size)]
+        assert not callable(rate), "make_step captures none whose loss tells the rate"
         given = numbers_of(parts, rate, iteration)
         if not static:
             capture(taken, given)

@@ -65,17 +65,17 @@ def _write_hdf5(
     path: Path, graph: Graph, arrays: Mapping[str, np.ndarray], diffs: Mapping[str, np.ndarray] | None
 ) -> None:
     held = stored(graph, arrays, hdf5=True)
-    # In memory first: HDF5 on a full disk prints traces of its own.
-    with io.BytesIO() as memory:
-        with h5py.File(memory, "w") as file:
-            for node in graph:
-                data = file.require_group(f"data/{node.name}")
-                for index, values in enumerate(held.get(node.name, [])):
-                    if values is not None:
-                        data.create_dataset(str(index), data=values)
-                if diffs is not None:
-                    diff = file.require_group(f"diff/{node.name}")
-                    for index, name in enumerate(kept(graph, node)):
-                        diff.create_dataset(str(index), data=_diff(arrays[name], name, diffs))
-        with atomic(path) as temporary:
-            temporary.write_bytes(memory.getbuffer())
+    # In memory first: HDF5 on a full disk prints traces of its own. Not closed here: the error of a write holds it.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        for node in graph:
+            data = file.require_group(f"data/{node.name}")
+            for index, values in enumerate(held.get(node.name, [])):
+                if values is not None:
+                    data.create_dataset(str(index), data=values)
+            if diffs is not None:
+                diff = file.require_group(f"diff/{node.name}")
+                for index, name in enumerate(kept(graph, node)):
+                    diff.create_dataset(str(index), data=_diff(arrays[name], name, diffs))
+    with atomic(path) as temporary:
+        temporary.write_bytes(memory.getbuffer())

@@ -95,7 +95,7 @@ def describe(path: str | Path) -> str:
             shapes = " ".join(list_shape(entry.shape) if entry else "elsewhere" for entry in blobs)
             rows.append((name, kind, shapes, " ".join(dict.fromkeys(entry.dtype for entry in blobs if entry))))
             count += sum(size(entry.shape) for entry in blobs if entry)
-    of = "weights" if contents.named else f"layer{'s' * (len(held) != 1)}"
+    of = f"{'weight' if contents.named else 'layer'}{'s' * (len(held) != 1)}"
     said = f"{len(held)} {of}, {count:,} numbers, {contents.size:,} bytes"
     return f"{path}: {contents.kind}\n{said}\n\n{columns(rows)}"
 

@@ -44,7 +44,8 @@ def layers(file: h5py.File, path: Path) -> dict[str, Holder]:
     """The layers of a .caffemodel.h5, by name. Raises NktcError, and what h5py raises."""
     data = member(file, "data") if "data" in file else None
     if not isinstance(data, h5py.Group):
-        raise NktcError(f"{path} has no group /data, so it is no .caffemodel.h5")
+        help = "it is the state of a solver: nktc train --snapshot goes on from it" if "history" in file else ""
+        raise NktcError(f"{path} has no group /data, so it is no .caffemodel.h5", help=help)
     return dict(_layers(data, "", Reading(path, ".caffemodel.h5", Budget(os.path.getsize(path)), set()), 0))
 
 

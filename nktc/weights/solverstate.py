@@ -116,15 +116,15 @@ def _dataset(group: h5py.Group, key: str) -> h5py.Dataset:
 
 
 def _write_hdf5(path: Path, state: State) -> None:
-    with io.BytesIO() as memory:
-        with h5py.File(memory, "w") as file:
-            # Caffe reads arrays of one number, and strings of fixed length up to the zero behind them.
-            learned = state.learned_net.encode()
-            file["iter"] = np.array([state.iteration], np.int32)
-            file["learned_net"] = np.array(learned, f"S{len(learned) + 1}")
-            file["current_step"] = np.array([state.current_step], np.int32)
-            group = file.require_group("history")
-            for index, values in enumerate(state.history):
-                group.create_dataset(str(index), data=values)
-        with atomic(path) as temporary:
-            temporary.write_bytes(memory.getbuffer())
+    memory = io.BytesIO()  # not closed here: the error of a write holds it
+    with h5py.File(memory, "w") as file:
+        # Caffe reads arrays of one number, and strings of fixed length up to the zero behind them.
+        learned = state.learned_net.encode()
+        file["iter"] = np.array([state.iteration], np.int32)
+        file["learned_net"] = np.array(learned, f"S{len(learned) + 1}")
+        file["current_step"] = np.array([state.current_step], np.int32)
+        group = file.require_group("history")
+        for index, values in enumerate(state.history):
+            group.create_dataset(str(index), data=values)
+    with atomic(path) as temporary:
+        temporary.write_bytes(memory.getbuffer())

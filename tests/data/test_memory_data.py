@@ -35,13 +35,14 @@ def test_batches_are_real_caffes(shared: Path, tmp_path: Path) -> None:
     net = reader.read_net(shared / "goldens" / "data_memory" / "net.prototxt")
     (node,) = reader.build(net, Phase.TEST, feeds=models.feeds(net)).nodes
     layer = replace(node.layer, source_path="m.npz")  # type: ignore[type-var]
-    assert [value.shape for value in node.outputs] == list(describe(layer, tmp_path).shapes)
+    assert [value.shape for value in node.outputs] == [(2, 3, 4, 5), (2,)] == list(describe(layer, tmp_path).shapes)
     for stream in (
         opened(layer, tmp_path),
         MemoryStream(golden["arrays/data"], golden["arrays/label"], 2),
     ):
         for step in (3, 0, 1, 2):
             for top, found in zip(("data", "label"), stream.batch(step), strict=True):
+                # Caffe builds the net with a label of one axis, and feeds it one of four.
                 np.testing.assert_array_equal(found, golden[f"step{step}/{top}"])
 
 
@@ -50,7 +51,7 @@ def test_arrays_are_transformed_as_pictures_are(tmp_path: Path, dtype: str) -> N
     values = pictures(dtype=dtype)
     np.savez_compressed(tmp_path / "m.npz", data=values, label=np.arange(6))
     layer = replace(TOLD, transform=Transform(scale=0.5, mean_values=(1, 2, 3), crop=3))
-    assert describe(layer, tmp_path) == Feed(((4, 3, 3, 3), (4, 1, 1, 1)), 6)
+    assert describe(layer, tmp_path) == Feed(((4, 3, 3, 3), (4,)), 6)
     x, label = opened(layer, tmp_path).batch(1)
     expected = (values[:, :, 1:4, 1:4] - np.array([1, 2, 3]).reshape(3, 1, 1)) * 0.5
     np.testing.assert_allclose(x, expected[[4, 5, 0, 1]], rtol=1e-6)
@@ -82,12 +83,12 @@ def test_mixed_labels_have_a_share_a_class() -> None:
     stream = MemoryStream(pictures(20), np.arange(20), 5, transform, Phase.TRAIN)
     assert stream.feed.shapes == ((5, 3, 5, 6), (5, 20))
     torch.testing.assert_close(stream.batch(0)[1].sum(1), torch.ones(5))
-    assert MemoryStream(pictures(20), np.arange(20), 5, transform).feed.shapes[1] == (5, 1, 1, 1)
+    assert MemoryStream(pictures(20), np.arange(20), 5, transform).feed.shapes[1] == (5,)
 
 
 def test_without_a_source_both_ways_to_feed_it_are_told() -> None:
-    layer = MemoryData(((2, 3, 4, 5), (2, 1, 1, 1)), 2)
-    assert describe(layer, Path()) == Feed(((2, 3, 4, 5), (2, 1, 1, 1)))
+    layer = MemoryData(((2, 3, 4, 5), (2,)), 2)
+    assert describe(layer, Path()) == Feed(((2, 3, 4, 5), (2,)))
     with pytest.raises(LayerError, match="its data comes from whoever runs the net, not from a source") as refusal:
         opened(layer, Path())
     assert "source: " in refusal.value.help

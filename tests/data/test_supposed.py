@@ -69,7 +69,7 @@ def test_what_is_said_wins_over_what_is_known(tmp_path: Path) -> None:
     digits = Dataset("digits", 4, Phase.TEST)
     assert shapes(digits) is None
     assert shapes(digits, data=(3, 6, 6)) == ((4, 3, 6, 6), (4,))
-    assert shapes(MemoryData(((2, 3, 4, 5), (2, 1, 1, 1)), 2), data=(1, 1, 7, 7)) == ((1, 1, 7, 7), (1, 1, 1, 1))
+    assert shapes(MemoryData(((2, 3, 4, 5), (2,)), 2), data=(1, 1, 7, 7)) == ((1, 1, 7, 7), (1,))
 
 
 def test_a_list_whose_first_file_is_missing_is_missing(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_tables_arrays_and_boxes_have_labels_of_their_own_shapes() -> None:
     )
     assert shapes(replace(table, source_path="california-housing")) is None, "it is known without its data"
     memory = MemoryData((), 2, source_path="m.npz")
-    assert shapes(memory, data=(3, 4, 5)) == ((2, 3, 4, 5), (2, 1, 1, 1))
-    assert shapes(replace(memory, shapes=((2, 1, 4, 4), (2, 1, 1, 1)))) == ((2, 1, 4, 4), (2, 1, 1, 1))
+    assert shapes(memory, data=(3, 4, 5)) == ((2, 3, 4, 5), (2,))
+    assert shapes(replace(memory, shapes=((2, 1, 4, 4), (2,)))) == ((2, 1, 4, 4), (2,))
     with pytest.raises(LayerError, match=r"m\.npz is not there"):
         shapes(memory)
     boxes = AnnotatedData(Data("db", 2, transform=Transform(resize=(4, 5))), 3)

@@ -40,7 +40,7 @@ def test_image_data_has_every_setting() -> None:
 def test_memory_data_has_the_shapes_of_its_settings() -> None:
     found = settings("MemoryData", "memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }")
     assert isinstance(found, MemoryData)
-    assert found.shape() == [(2, 3, 4, 5), (2, 1, 1, 1)]
+    assert found.shape() == [(2, 3, 4, 5), (2,)]
     named = settings("MemoryData", 'memory_data_param { batch_size: 2 source: "m.npz" shuffle: true }')
     assert named == MemoryData((), 2, phase=Phase.TRAIN, source_path="m.npz", shuffle=True)
     with pytest.raises(LayerError, match="its shape is known only from what feeds it"):

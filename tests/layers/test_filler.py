@@ -58,6 +58,13 @@ def test_each_output_of_the_unit_ball_sums_to_one() -> None:
     torch.testing.assert_close(values.sum((1, 2)), torch.ones(5))
 
 
+def test_each_output_of_the_gaussian_unit_ball_has_length_one_in_any_direction() -> None:
+    values = drawn(Filler("gaussian_unitball"), 4000, 3)
+    torch.testing.assert_close(values.norm(dim=1), torch.ones(4000))
+    torch.testing.assert_close(values.T @ values / 4000, torch.eye(3) / 3, rtol=0, atol=0.02)
+    assert values.mean(0).abs().max() < 0.05
+
+
 def test_bilinear_weights_interpolate() -> None:
     square = bilinear((1, 1, 4, 4))[0, 0]
     torch.testing.assert_close(square[0], torch.tensor([1.0, 3.0, 3.0, 1.0]) / 16)

@@ -386,3 +386,33 @@ def test_inputs_that_do_not_match_are_refused(
     refusal: Callable[..., tuple[str, str]], kind: str, shapes: list[tuple[int, ...]], message: str
 ) -> None:
     assert refusal(kind, "", *shapes) == (message, f'bottom: "x{len(shapes) - 1}"')
+
+
+def test_segnets_class_weights_multiply_what_items_cost(layer: Callable[..., ir.Layer]) -> None:
+    settings = """loss_param { ignore_label: 2 weight_by_label_freqs: true
+    class_weighting: 0.5 class_weighting: 3 class_weighting: 1 }"""
+    loss = layer("SoftmaxWithLoss", settings, (2, 3, 2), (2, 2))
+    scores = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    label = torch.tensor([[0.0, 1], [2, 1]])
+    found = loss.forward(scores, label)
+    found.backward()
+    values = scores.detach().softmax(1)
+    expected, gradient = 0.0, values.clone()
+    for n, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        k = int(label[n, i])
+        weight = [0.5, 3, 0][k]
+        expected -= weight * float(values[n, k, i].log())
+        gradient[n, k, i] -= 1
+        gradient[n, :, i] *= weight
+    assert found.item() == pytest.approx(expected / 3, rel=1e-5)
+    torch.testing.assert_close(scores.grad, gradient / 3, rtol=1e-5, atol=1e-8)
+
+
+def test_class_weights_that_do_not_fit_are_refused(refusal: Callable[..., tuple[str, str]]) -> None:
+    shapes = (2, 3), (2,)
+    said = refusal("SoftmaxWithLoss", "loss_param { weight_by_label_freqs: true class_weighting: 1 }", *shapes)
+    assert said[0] == "has 1 class weights for 3 classes"
+    said = refusal("SoftmaxWithLoss", "loss_param { weight_by_label_freqs: true }", *shapes)
+    assert said[0] == "has no class_weighting"
+    said = refusal("InfogainLoss", "loss_param { weight_by_label_freqs: true }", *shapes)
+    assert said[0] == "takes no class weights"

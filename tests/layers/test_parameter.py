@@ -27,6 +27,13 @@ def test_it_is_learned_and_nothing_feeds_it(read: Callable[..., Graph]) -> None:
     torch.testing.assert_close(held.grad, x)
 
 
+def test_a_filler_tells_how_it_starts(read: Callable[..., Graph]) -> None:
+    net = NET.replace(
+        'dim: 3 } } }\n    layer { name: "y"', 'dim: 3 } blob_filler { value: 4 } } }\n    layer { name: "y"'
+    )
+    assert module.compile(read(net)).tensor("w.value").tolist() == [[4] * 3] * 2
+
+
 def test_the_listing_says_its_shape_once(read: Callable[..., Graph], golden: Callable[[object, str], None]) -> None:
     golden(
         ir.rewrite.keep(read(NET), ["w"]),

@@ -1,4 +1,4 @@
-"""Slice, Split, Silence."""
+"""Slice, Split, Silence, MatWrite."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 import torch
 
-from nktc import export, ir, module, passes
+from nktc import export, ir, module, passes, reader
 from nktc.ir import Graph, Shape
-from nktc.layers import Silence, Slice, Split
+from nktc.layers import MatWrite, Silence, Slice, Split
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,21 @@ def test_every_copy_of_a_split_has_its_own_gradient() -> None:
 
 def test_silence_makes_nothing() -> None:
     assert Silence().forward(torch.ones(2), torch.ones(3)) == ()
+
+
+def test_mat_write_writes_nothing_and_is_told_once() -> None:
+    net = reader.parse_net("""
+        layers { name: "x" type: DUMMY_DATA top: "x" dummy_data_param { shape { dim: 2 } } }
+        layers { name: "one" type: MAT_WRITE bottom: "x" mat_write_param { prefix: "out/" period: 1 strip: 0 } }
+        layers { name: "two" type: MAT_WRITE bottom: "x" include { phase: TEST } }
+    """)
+    assert [node.layer for node in reader.build(net, ir.Phase.TEST)][1:] == [MatWrite(), MatWrite()]
+    assert net.tree
+    (warning,) = reader.in_vain(net.tree)
+    assert (warning.message, warning.help) == (
+        "MatWrite layers write no files here",
+        "nktc infer --blob NAME, or nktc extract_features, gives what they take",
+    )
 
 
 @pytest.fixture

@@ -103,11 +103,12 @@ def test_nvidias_elu_has_a_factor(read: Read) -> None:
     torch.testing.assert_close(run(read(f"{X} {text}"), x), expected)
 
 
-def test_intels_loss_over_a_number_is_a_sum_divided(read: Read) -> None:
-    loss = """
-        layer { name: "l" type: "Input" top: "l" input_param { shape { dim: 2 dim: 9 dim: 9 } } }
-        layer { name: "s" type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "s" loss_weight: 3
-                loss_param { normalization: %s } }
+@pytest.mark.parametrize("more", ["", 'top: "p" loss_weight: 0'])
+def test_intels_loss_over_a_number_is_a_sum_divided(read: Read, more: str) -> None:
+    loss = f"""
+        layer {{ name: "l" type: "Input" top: "l" input_param {{ shape {{ dim: 2 dim: 9 dim: 9 }} }} }}
+        layer {{ name: "s" type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "s" loss_weight: 3 {more}
+                loss_param {{ normalization: %s }} }}
     """
     fixed = read(X + loss % "PRE_FIXED pre_fixed_normalizer: 8", Phase.TRAIN)
     plain = read(X + loss % "NONE", Phase.TRAIN)
@@ -230,8 +231,7 @@ def test_what_says_what_holds_anyway_is_no_reason_to_refuse(read: Read, settings
 
 def test_a_layer_type_of_a_fork_is_refused_by_the_forks_name_whatever_its_settings() -> None:
     net = f"""{X}
-        layer {{ name: "a" type: "Yolov3DetectionOutput" bottom: "x" top: "a"
-                yolov3_detection_output_param {{ num_classes: 20 what: 1 }} }}
+        layer {{ name: "a" type: "BoxData" bottom: "x" top: "a" box_data_param {{ source: "a" what: 1 }} }}
         layer {{ name: "b" type: "NobodysOwn" bottom: "x" top: "b" nobodys_param {{ width: 3 }} inner: 1 }}
         layer {{ name: "c" type: "ReLU" bottom: "a" top: "c" }}
     """
@@ -240,8 +240,8 @@ def test_a_layer_type_of_a_fork_is_refused_by_the_forks_name_whatever_its_settin
     assert [one.message for one in split(error.value)] == ['unknown field "inner" in layer']
     first, second = refusal(net.replace(" inner: 1", ""))
     assert first.message == (
-        'Yolov3DetectionOutput "a": layer type "Yolov3DetectionOutput" of MobileNet-YOLO is not supported: '
-        "boxes of YOLO are not decoded here: end the net before it"
+        'BoxData "a": layer type "BoxData" of Intel is not supported: '
+        "labels of this kind are not read: feed them with HDF5Data"
     )
     assert second.message == 'NobodysOwn "b": unknown layer type "NobodysOwn"'
     assert {first.code, second.code} == {"unknown-type"}
@@ -252,3 +252,48 @@ def test_a_refused_field_of_a_layer_that_is_left_out_is_none() -> None:
     text = f'{X} layer {{ name: "a" {layer} }}'
     assert len(reader.build(reader.parse_net(text), Phase.TEST)) == 1
     assert "hard_ratio of caffe-windows" in refusal(text, Phase.TRAIN)[0].message
+
+
+def test_intels_part_of_the_batch_is_that_of_each_batch_norm() -> None:
+    net = f"""bn_stats_batch_size: 2 {X}
+    layer {{ name: "a" type: "BatchNorm" bottom: "x" top: "a" }}
+    layer {{ name: "b" type: "BatchNorm" bottom: "a" top: "b" batch_norm_param {{ eps: 0.1 stats_batch_size: 4 }} }}"""
+    told = today(net)
+    assert "bn_stats_batch_size" not in told
+    assert told.count("stats_batch_size: 2") == 2
+    assert "eps: 0.1 stats_batch_size: 2" in told
+    layers = [node.layer for node in reader.build(reader.parse_net(net), Phase.TRAIN)]
+    alone = reader.parse_net(
+        net.replace("bn_stats_batch_size: 2", "")
+        .replace("_size: 4", "_size: 2")
+        .replace('top: "a" }', 'top: "a" batch_norm_param { stats_batch_size: 2 } }')
+    )
+    assert layers == [node.layer for node in reader.build(alone, Phase.TRAIN)]
+
+
+def test_r_fcns_losses_with_a_top_of_what_each_item_costs(read: Read) -> None:
+    scores = 'layer { name: "l" type: "Input" top: "l" input_param { shape { dim: 2 } } }'
+    graph = read(
+        f"""{X} {scores}
+        layer {{ name: "f" type: "InnerProduct" bottom: "x" top: "f" inner_product_param {{ num_output: 3 }} }}
+        layer {{ name: "s" type: "SoftmaxWithLoss" bottom: "f" bottom: "l" top: "t" top: "p" top: "c"
+        loss_weight: 0 loss_weight: 0 loss_weight: 0 }}
+        layer {{ name: "d" type: "SmoothL1Loss" bottom: "f" bottom: "f" top: "u" top: "e"
+        loss_weight: 0 loss_weight: 0 }}"""
+    )
+    assert [type(node.layer).__name__ for node in graph][-2:] == ["SoftmaxWithLossOHEM", "SmoothL1LossOHEM"]
+
+
+def test_a_net_that_trains_or_scores_a_detector_is_refused_in_one_sentence() -> None:
+    data = """layer { name: "data" type: "AnnotatedData" top: "data" top: "label" data_param { source: "no" }
+    annotated_data_param { batch_sampler { max_sample: 1 } }
+    transform_param { resize_param { prob: 0.5 } emit_constraint { emit_type: CENTER } mirror: true } }"""
+    rest = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    for kind, what in (("MultiBoxLoss", "training"), ("DetectionEvaluate", "scoring")):
+        (error,) = refusal(f'{data} {rest} layer {{ name: "m" type: "{kind}" bottom: "r" bottom: "label" top: "m" }}')
+        assert error.message == (
+            f'{kind} "m": layer type "{kind}" of SSD is not supported: the {what} of detectors is not in this version; '
+            "their deploy nets work, up to the boxes of DetectionOutput"
+        )
+        assert error.help == "give the deploy net: nktc check, infer, export and convert take it"
+    assert len(refusal(f"{data} {rest}")) > 1

@@ -39,14 +39,14 @@ def upgraded(text: str) -> str:
 
 def checked(tree: Tree) -> Tree:
     """The tree in today's syntax: it is Caffe's net, it is read as it is printed, and no comment is lost."""
-    today = upgrade_net(tree)
-    message = bind(tree, NetParameter)
-    assert bind(today, NetParameter) == caffe_upgrade(message)
-    again = parse(Source("today.prototxt", print_tree(today)))
-    assert bind(again, NetParameter) == bind(today, NetParameter)
+    today, message = upgrade_net(tree), bind(tree, NetParameter)
+    caffes, printed = caffe_upgrade(message), print_tree(today)
+    assert bind(today, NetParameter) == caffes
+    again = parse(Source("today.prototxt", printed))
+    assert bind(again, NetParameter) == caffes
     assert upgrade_net(again) is again
-    assert (today is tree) == (caffe_upgrade(message) == message)
-    assert comments(print_tree(today)) == comments(print_tree(tree))
+    assert (today is tree) == (caffes == message)
+    assert comments(printed) == comments(print_tree(tree))
     return today
 
 
@@ -401,6 +401,19 @@ layer {
 }
 """
     )
+
+
+@pytest.mark.parametrize("settings", ["scale_bias: true", "scale_filler { value: 1 }", "bias_filler { value: 0 }"])
+def test_of_nvidias_batch_norm_the_factor_and_the_bias_learn_whatever_its_param_say(settings: str) -> None:
+    text = f"""
+        layer {{
+          type: "BatchNorm"
+          param {{ lr_mult: 1 }} param {{ lr_mult: 1 }} param {{ lr_mult: 0 }} param {{ lr_mult: 0 decay_mult: 0 }}
+          batch_norm_param {{ {settings} }}
+        }}
+    """
+    (layer,) = bind(upgrade_net(tree_of(text)), NetParameter).layer
+    assert [(one.lr_mult, one.decay_mult) for one in layer.param] == [(0, 0), (0, 0), (0, 0), (1, 1)]
 
 
 def test_a_block_has_its_statistics_stilled_too() -> None:

@@ -73,6 +73,7 @@ def test_what_works_is_in_the_schema_or_rewritten(rows: list[ForkField]) -> None
         ("DropoutParameter", "scale_train"),
         ("DropoutParameter", "sample_weights_test"),
         ("ELUParameter", "lambda"),
+        ("NetParameter", "bn_stats_batch_size"),
         ("SolverParameter", "warmup_start_lr"),
     }
     today = {field.name for field in LayerParameter.DESCRIPTOR.fields}

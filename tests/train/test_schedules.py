@@ -111,3 +111,21 @@ def test_rates_beyond_what_a_float_holds_are_those_of_c(told):
     early = told('base_lr: 0.5 max_iter: 9999 lr_policy: "sigmoid" gamma: 1 stepsize: 5000')
     assert schedules.rate(early, 0) < 1e-300
     assert schedules.rate(early, 9999) == 0.5
+
+
+def test_nvidias_rampup_rises_with_the_square_of_the_iteration(told):
+    settings = told('base_lr: 0.5 lr_policy: "fixed" max_iter: 9 rampup_interval: 4 rampup_lr: 0.1')
+    assert rates(settings, 6) == pytest.approx([0.1, 0.1 + 0.4 / 16, 0.1 + 0.4 / 4, 0.1 + 0.4 * 9 / 16, 0.5, 0.5])
+
+
+def test_ssds_plateau_waits_for_a_lower_loss_as_long_as_each_window():
+    plateau = schedules.Plateau()
+    losses = [5.0, 4, 4, 4, 3, 3, 3, 9, 9, 9]
+    drops = []
+    for iteration, loss in enumerate(losses):
+        plateau.take([2, 3], iteration, loss)
+        drops.append(plateau.drops)
+        again = schedules.Plateau()
+        again.resume(plateau.facts())
+        assert again == plateau
+    assert drops == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]

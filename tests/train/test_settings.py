@@ -84,6 +84,20 @@ def test_an_unknown_override_is_refused_with_a_near_name(write, golden):
     )
 
 
+def test_a_list_of_devices_is_refused_once_with_the_option_for_several(write, golden):
+    golden(
+        refusal(write(SOLVER + "device_id: [0,1,2,3]\nrichness: 200\n")),
+        """
+        s.prototxt:5:1: error: device_id names 4 devices  [given-twice]
+            5 | device_id: [0,1,2,3]
+              | ^~~~~~~~~~~~~
+        help: keep one; nktc train --gpu 0,1 trains on several
+        """,
+    )
+    (warning,) = train.read(write(SOLVER + "device_id: 0\nrichness: 200\n")).warnings
+    assert warning.message == "richness has no effect here"
+
+
 def test_an_override_of_the_wrong_kind_is_refused_in_its_place(write):
     assert refusal(write(SOLVER), "max_iter=many").startswith("--set:1:10: error: ")
 
@@ -171,6 +185,9 @@ BAD = {
     "min_lr": "-0.5",
     "rise": "1",
     "plateau_tests": "0",
+    "plateau_winsize": "0",
+    "rampup_interval": "-1",
+    "rampup_lr": "-0.5",
     "metric": "3",
     "metric_goal": "BEST",
     "metric_gain": "-1",
@@ -292,3 +309,5 @@ def test_nets_are_tested_in_caffes_order_each_in_its_state(write, tmp_path):
     assert [test.iterations for test in settings.test_nets] == [1, 2, 3]
     assert [(test.level, test.stages) for test in settings.test_nets] == [(1, ()), (None, ("a", "b")), (None, ())]
     assert (settings.level, settings.stages) == (4, ("t",))
+    settings = train.read("s.prototxt", level=2, stages=["u", "v"])
+    assert (settings.level, settings.stages) == (2, ("t", "u", "v"))

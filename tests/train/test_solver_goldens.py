@@ -18,6 +18,7 @@ from nktc.train import Event, Solver, Stepped
 SHARED = Path(__file__).parents[3] / "shared"
 GOLDENS = SHARED / "goldens"
 CASES = sorted(p.name for p in GOLDENS.glob("solver_*")) if SHARED.is_dir() else []
+PLATEAUS = sorted(p.name for p in GOLDENS.glob("plateau_*") if p.name != "plateau_nowin") if SHARED.is_dir() else []
 SNAPSHOTS = sorted(p.name for p in GOLDENS.glob("snapshot_*")) if SHARED.is_dir() else []
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared, which is not here")
 
@@ -120,6 +121,54 @@ def test_every_iteration_is_caffes(name, way, monkeypatch):
             if kept:
                 assert close(update, expected, 3 * tolerance(name, key)), f"update of {key} in iteration {i}"
         before = arrays
+
+
+@pytest.mark.parametrize("name", PLATEAUS)
+def test_ssds_plateau_lowers_the_rate_at_the_same_iterations(name, monkeypatch):
+    """The goldens of single steps restart the smoothing at each, so their average_loss is 1."""
+    found: list[tuple[float, float]] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Stepped):
+            found.append((event.loss.item(), event.rate))
+            solver.stopping = event.iteration + 1 == meta["iters"]
+
+    steps = "onecall" not in name
+    solver, golden, meta = open_case(name, monkeypatch, [hear], *["average_loss=1"] * steps)
+    solver.net.load(of_graph(solver.net.graph, golden, "params", 0))
+    solver.run()
+    losses, rates = zip(*found, strict=True)
+    np.testing.assert_allclose(rates, golden["lr"], rtol=1e-5)
+    if steps:
+        np.testing.assert_allclose(losses, golden["loss"], rtol=1e-4, atol=1e-6)
+    else:
+        for key, expected in of_graph(solver.net.graph, golden, "params", -1).items():
+            assert close(solver.net.arrays()[key], expected, 1e-4), key
+    assert len({*rates}) > 1 or name == "plateau_onecall_avg6"
+
+
+def test_a_plateau_goes_on_where_a_snapshot_left_it(monkeypatch):
+    rates: list[float] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Stepped):
+            rates.append(event.rate)
+            for solver in solvers:
+                solver.stopping = event.iteration in (24, 39)
+
+    solvers: list[Solver] = []
+    first, golden, _ = open_case("plateau_basic", monkeypatch, [hear])
+    solvers.append(first)
+    first.net.load(of_graph(first.net.graph, golden, "params", 0))
+    first.run()
+    second, _, _ = open_case("plateau_basic", monkeypatch, [hear])
+    solvers[:] = [second]
+    second.iteration = first.iteration
+    second.net.load(first.net.arrays())
+    second.take(first.extra())
+    second.run()
+    assert first.iteration == 25
+    np.testing.assert_allclose(rates, golden["lr"], rtol=1e-5)  # it drops at 8, 26 and 29
 
 
 @pytest.mark.parametrize("name", SNAPSHOTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,34 @@ def test_what_is_packed_as_people_pack_it_is_read(tmp_path: Path) -> None:
     assert found["a/b"][1] is None
     np.testing.assert_array_equal(found["a/b"][2], [0, 1, 2])
     assert (found["c"][0].shape, found["c"][0].item()) == ((), 7)
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(read, tmp_path: Path, monkeypatch) -> None:
+    def full(path: Path, data: memoryview) -> None:
+        view = memoryview(data)
+        raise OSError(errno.ENOSPC, f"{len(view)} bytes")
+
+    graph = read(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 } } }'
+        'layer { name: "p" type: "PReLU" bottom: "x" top: "p" }'
+    )
+    path = tmp_path / "w.h5"
+    path.write_text("old")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for save in (
+        lambda: weights.save(path, graph, {"p.slope": np.ones(4, np.float32)}),
+        lambda: weights.save_state(path, weights.State(3, "w", [np.ones(4, np.float32)])),
+    ):
+        with pytest.raises(NktcError) as refused:
+            save()
+        assert refused.value.message == f"cannot write {path}: No space left on device"
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_the_state_of_a_solver_is_called_that(tmp_path: Path) -> None:
+    weights.save_state(tmp_path / "s.solverstate.h5", weights.State(3, "w", []))
+    with pytest.raises(NktcError, match=r"so it is no \.caffemodel\.h5\nhelp: it is the state of a solver"):
+        weights.read(tmp_path / "s.solverstate.h5")
 
 
 def test_a_states_links_and_sizes_are_looked_at_too(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def _count(plan: Plan, record: int, made: Made, options: Options, target: Target
     name, first = work.state.first
     if shape != first and (options.check_size or isinstance(target, ToHdf5)):
         problem = f"{plan.name(record)} is {times(shape)}, {name} is {times(first)}"
-        help = "--resize HxW brings all to one size"
+        help = "bring all to one size: --resize HxW, in convert_imageset --resize_height and --resize_width"
         raise NktcError(f"{problem}: {'HDF5 takes one size' if not options.check_size else 'sizes differ'}", help=help)
 
 

@@ -41,7 +41,9 @@ def check_output(output: Path, listing: Path | None, read: Sequence[Path], force
                 raise NktcError(f"{one}, which is to be converted, lies in {path}", help="give another OUTPUT")
     there = [path for path in (output, listing) if path and os.path.lexists(path)]
     if there and not force:
-        raise NktcError(f"{there[0]} is there already", help="--force replaces it")
+        raise NktcError(
+            f"{there[0]} is there already", help="give another name, or nktc data convert --force, which replaces it"
+        )
     for path in there:
         why = _is_no_listing(path, output) if path == listing else _is_nothing_made(path)
         if why:

@@ -28,7 +28,20 @@ from nktc.data.window_file import read_windows
 from nktc.errors import LayerError
 from nktc.files import find_file
 from nktc.ir import Layer, Phase, Shape, Transform
-from nktc.layers import AnnotatedData, Data, Dataset, HDF5Data, ImageData, MemoryData, Part, TableData, WindowData
+from nktc.layers import (
+    AnnotatedData,
+    Data,
+    Dataset,
+    DenseImageData,
+    HDF5Data,
+    ImageData,
+    ImageSegData,
+    MemoryData,
+    Part,
+    TableData,
+    VideoData,
+    WindowData,
+)
 
 
 def subject_of(layer: Layer, places: Places, folder: Path, part: bool = True) -> Subject:
@@ -54,7 +67,9 @@ def source_name(layer: Layer) -> str:
             return f"{layer.name} {layer.split.name}"
         case AnnotatedData():
             return layer.data.source_path
-        case Data() | HDF5Data() | ImageData() | MemoryData() | TableData() | WindowData():
+        case DenseImageData() | ImageSegData():
+            return layer.pixels.source_path
+        case Data() | HDF5Data() | ImageData() | MemoryData() | TableData() | VideoData() | WindowData():
             return layer.source_path
     return ""
 
@@ -101,6 +116,12 @@ def _of_layer(layer: Layer, places: Places, folder: Path, order: str) -> Stored:
         case ImageData():
             own = layer.transform.order if layer.color else "GRAY"
             return images_of(layer.source_path, folder, order or own, layer.root_folder)
+        case DenseImageData() | ImageSegData():
+            help = "look at the pictures themselves, or train with it"
+            raise LayerError("has a class for each pixel, which is no label of a picture", field="source", help=help)
+        case VideoData():
+            help = "look at the frames themselves, or train with it"
+            raise LayerError("has clips, which are no pictures", field="source", help=help)
         case MemoryData():
             data, label = read_arrays(find_file(layer.source_path, folder))
             if data.ndim != 4 or label.size != len(data) or data.dtype.kind + label.dtype.kind not in NUMBERS:

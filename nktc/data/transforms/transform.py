@@ -16,6 +16,7 @@ from nktc.data.transforms import chance, geometry
 from nktc.data.transforms.blots import blot, rectangles, squares
 from nktc.data.transforms.colors import jittered
 from nktc.data.transforms.mixing import mixed
+from nktc.data.transforms.rescale import tested_side
 from nktc.errors import LayerError
 from nktc.ir import Phase, Preprocessing, Shape, Transform, times
 
@@ -25,7 +26,7 @@ def cropped(shape: Shape, transform: Transform, phase: Phase = Phase.TEST) -> Sh
     LayerError for a crop that is larger than the picture."""
     if not transform.crop:
         return shape
-    if len(shape) == 3 and transform.random_resized_crop and phase is Phase.TRAIN:
+    if len(shape) == 3 and (transform.rescale or (transform.random_resized_crop and phase is Phase.TRAIN)):
         return (shape[0], transform.crop, transform.crop)
     if len(shape) != 3 or transform.crop > min(shape[1:]):
         raise LayerError(
@@ -39,9 +40,16 @@ def mean_of(transform: Transform, shape: Shape, image: np.ndarray | None = None)
     """What is taken off records of `shape`: f32[c h w] of the mean image, f32[c 1 1] of the mean values, or None.
 
     A mean image has the size of the records and is cut with them; with a random resized crop it has that of the
-    results. Raises LayerError where they do not fit.
+    results, and where pictures are rescaled its middle is taken. Raises LayerError where they do not fit.
     """
     if image is not None:
+        if transform.rescale:
+            if image.shape[0] != shape[0] or min(image.shape[1:]) < transform.crop:
+                expected = (shape[0], transform.crop, transform.crop)
+                problem = f"mean image is {times(image.shape)}, a crop is {times(expected)}"
+                raise LayerError(problem, field="mean_file", help="give mean_value, one a channel")
+            top, left = ((side - transform.crop) // 2 for side in image.shape[1:])
+            return np.ascontiguousarray(image[:, top : top + transform.crop, left : left + transform.crop])
         if transform.random_resized_crop:
             expected = (shape[0], transform.crop, transform.crop)
             if image.shape != expected:
@@ -78,8 +86,11 @@ def preprocessing_of(
     not say it. Raises LayerError where the deviation does not fit."""
     if len(shape) != 3 or shape[0] not in (1, 3):
         return None
-    size = transform.resize if any(transform.resize) else (shape[1], shape[2])
-    if transform.crop > min(size):  # a random resized crop takes a picture of any size
+    size, mode = transform.resize if any(transform.resize) else (shape[1], shape[2]), transform.resize_mode
+    if transform.rescale:
+        side = max(transform.crop, tested_side(transform))
+        size, mode = (side, side), "CROP"
+    elif transform.crop > min(size):  # a random resized crop takes a picture of any size
         size = (transform.crop, transform.crop)
     return Preprocessing(
         size,
@@ -87,7 +98,7 @@ def preprocessing_of(
         mean,
         transform.scale,
         transform.crop,
-        transform.resize_mode,
+        mode,
         transform.fill,
         std_of(transform, shape),
     )

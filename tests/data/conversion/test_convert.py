@@ -177,7 +177,10 @@ def test_refusals_tell_what_to_do(tree: Path) -> None:
     assert one_class.labels == ("dog",)
     with pytest.raises(NktcError) as refused:
         convert(str(parts), tree.parent / "out", reading=SourceOptions("test"), places=PLACES)
-    assert str(refused.value) == f"error: {tree.parent / 'out'} is there already\nhelp: --force replaces it"
+    assert str(refused.value) == (
+        f"error: {tree.parent / 'out'} is there already\n"
+        "help: give another name, or nktc data convert --force, which replaces it"
+    )
 
 
 def test_loose_pictures_are_refused(tree: Path) -> None:
