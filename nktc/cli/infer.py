@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nktc import data, inference
+from nktc import data, files, inference
 from nktc.cli import options
 
 
@@ -75,9 +75,10 @@ def command(
     if not paths and not listing:
         raise click.UsageError("Missing argument 'PATH...'.")
     kind = inference.form_of(output, form or "")
+    given = options.split(weights)
     asked = inference.load(
         model,
-        options.split(weights),
+        given,
         backend=backend,
         device=device,
         threads=threads,
@@ -90,6 +91,8 @@ def command(
         click.echo(f"note: {asked.assumed}", err=True)
     outputs = asked.chosen(raw or (kind in inference.ARRAYS and not blobs), blobs)
     sources = [*inference.find(paths, every), *([inference.listed(listing, every)] if listing else [])]
+    if output:
+        files.spare(output, model, *given, *(source.name for source in sources))
     tally = inference.write(
         asked.results(sources, 0 if outputs else top, outputs),
         kind,

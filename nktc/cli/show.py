@@ -62,6 +62,8 @@ def command(
         raise click.UsageError("of --prototxt, --expand, --dot and --torch only one can be given")
     if weights is not None and not (torch and output):
         raise click.UsageError("--weights goes with --torch and -o: they are written beside the PyTorch file")
+    if torch and output and output.suffix == ".safetensors":
+        raise click.UsageError("-o names the PyTorch file, and the .safetensors goes beside it: give a .py")
     for warning in checking.in_vain(file):
         click.echo(str(warning), err=True)
     wanted = [Phase[phase.upper()]] if phase else list(Phase)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nktc.data.images import decode, planes, resize
-from nktc.data.lists import Line, read_list
+from nktc.data.lists import Line, read_list, whole
 from nktc.data.mean import file_mean
 from nktc.data.order import Order, draw
 from nktc.data.records import IN_A_ROW, TOLD, BadRecord
@@ -80,8 +80,8 @@ def _entries(layer: VideoData, folder: Path) -> list[_Entry]:
         try:
             if len(words) != (2 if bare else 3):
                 raise ValueError
-            labels = tuple(int(word) for word in (words[-1].split(",") if layer.labels else words[-1:]))
-            number = 0 if bare else int(words[1])
+            labels = tuple(whole(word) for word in (words[-1].split(",") if layer.labels else words[-1:]))
+            number = 0 if bare else whole(words[1])
         except ValueError:
             help = f"write: {example}"
             what = "path and label" if bare else f"path, {'first frame' if layer.volume else 'frames'} and label"

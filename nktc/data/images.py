@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from nktc.data.transforms import transform
+from nktc.data.transforms.rescale import bringing
 from nktc.data.trees import is_picture
-from nktc.errors import LayerError, NktcError
-from nktc.ir import Phase, Preprocessing, Transform, times
+from nktc.errors import NktcError
+from nktc.ir import Phase, Preprocessing, Transform
 
 MUCH = 64  # times the pixels asked for, which a picture may have in between
 TRIED = 32  # ways to make a thin picture shorter
-MOST = 1 << 30  # pixels of a picture; OpenCV decodes no larger one
 
 ANY = "ANY"
 """Order of planes: what the file itself has, colour as BGR."""
@@ -77,14 +77,8 @@ def resize(picture: np.ndarray, size: tuple[int, int], mode: str = "SQUASH", fil
     """
     if picture.shape[1:] == size:
         return picture
-    if math.prod(size) > MOST:
-        raise LayerError(f"a picture of {times(size)} has more than {MOST:,} pixels", help="bring it to a smaller size")
-    try:
+    with bringing(picture, size):
         return _brought(picture, size, mode, fill)
-    except (cv2.error, MemoryError) as error:
-        reason = (getattr(error, "err", None) or "").lower() or "there is no memory for it"
-        problem = f"a picture of {times(picture.shape)} cannot be brought to {times(size)}: {reason}"
-        raise LayerError(problem) from None
 
 
 def _brought(picture: np.ndarray, size: tuple[int, int], mode: str, fill: int) -> np.ndarray:

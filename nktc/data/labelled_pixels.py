@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nktc.data.images import decode, resize
-from nktc.data.lists import Line, read_list
+from nktc.data.lists import Line, read_list, whole
 from nktc.data.mean import file_mean
 from nktc.data.order import Order, draw
 from nktc.data.records import IN_A_ROW, TOLD, BadRecord
@@ -110,6 +110,9 @@ class Listed:
             picture = resize(picture, (pixels.resize[0], pixels.resize[1]))
         there = picture.shape[1], picture.shape[2]
         wanted = there[0] // pixels.divisor, there[1] // pixels.divisor
+        if 0 in wanted:
+            said = f"classes {pixels.divisor} times smaller than {times(there)} are less than a pixel"
+            raise BadRecord(place, f"{line}: {said}")
         if pixels.label == "PIXEL":
             classes = self._picture(place, line, words[1], "GRAY")
             if pixels.resize or pixels.divisor > 1:
@@ -125,9 +128,10 @@ class Listed:
         if self._pixels.label == "NONE":
             return self._pixels.outside
         try:
-            return int(words[1])
+            return whole(words[1])
         except ValueError:
-            raise BadRecord(place, f'{line}: "{words[1]}" is no class', help="write: cat.jpg 0") from None
+            help = "write: cat.jpg 0; with label_type: PIXEL it is a picture of the class of each pixel"
+            raise BadRecord(place, f'{line}: "{words[1]}" is no class', help=help) from None
 
     def _picture(self, place: int, line: Line, name: str, order: str) -> np.ndarray:
         path = find_file(self._pixels.root_folder + name, self._folder)

@@ -10,6 +10,17 @@ from pathlib import Path
 from nktc.errors import LayerError, NktcError
 from nktc.files import find_file, read_bytes
 
+LARGEST = 0x7FFFFFFF  # number in a line, an int of Caffe's
+
+
+def whole(word: str) -> int:
+    """The number that a line has in a word. Raises ValueError where it has none, or a larger one than Caffe could
+    read."""
+    number = int(word)
+    if abs(number) > LARGEST:
+        raise ValueError(f"{word} is above {LARGEST}")
+    return number
+
 
 @dataclass(frozen=True)
 class Line:
@@ -55,7 +66,7 @@ def read_paths(lines: Sequence[Line], root: str) -> list[Entry]:
         try:
             path = f"{root}{name.rstrip()}"
             path = os.path.expanduser(path) if path.startswith("~") else path
-            entries.append(Entry(path, int(label), f"{line}: "))
+            entries.append(Entry(path, whole(label), f"{line}: "))
         except ValueError:
             name = ""
         if not name:

@@ -16,7 +16,7 @@ from nktc.data.pictures import stacked
 from nktc.data.records import IN_A_ROW, TOLD, BadRecord, Records, Taken
 from nktc.data.resident import room, send
 from nktc.data.stream import CPU, Batch, Opening, Stream, with_tops
-from nktc.data.transforms.rescale import rescaled
+from nktc.data.transforms.rescale import THIN, rescaled
 from nktc.data.transforms.transform import Pipeline, cropped, mean_of, preprocessing_of
 from nktc.data.workers import Fetched, Workers, suggested_workers
 from nktc.errors import LayerError, NktcError, NktcWarning
@@ -217,6 +217,11 @@ class RecordStream(Stream):
                 what = f"its label is {found.labels[i]:g}, the classes are 0 to {classes - 1}"
                 raise self._records.refusal(int(places[i]), what)
         values = found.values
+        if self._transform.rescale:
+            for value, place in zip(values, places.tolist(), strict=True):
+                if max(value.shape[-2:]) > THIN * min(value.shape[-2:]):
+                    what = f"it is {times(value.shape)}, one side more than {THIN} times the other"
+                    raise self._records.refusal(place, f"{what}: too thin to be scaled by the shorter one")
         if not self._shape or (
             _alike(values, self._shape) if isinstance(values, list) else values.shape[1:] == self._shape
         ):

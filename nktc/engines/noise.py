@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from nktc.engines.agree import random_inputs
 from nktc.ir import Graph, Layer, Shape, Value
-from nktc.layers import LSTM, RNN, BatchReindex, Embed, LSTMUnit, Proposal, PSROIPooling, ROIPooling
+from nktc.layers import LSTM, RNN, BatchReindex, Embed, LSTMUnit, Proposal, PSROIPooling, ROIPooling, Split
 
 
 def noise(graph: Graph, batch: int, seed: int, inputs: Sequence[Value] | None = None) -> dict[str, np.ndarray]:
@@ -16,14 +17,17 @@ def noise(graph: Graph, batch: int, seed: int, inputs: Sequence[Value] | None = 
     sequences that begin, and regions inside of pictures. Raises NktcError where another size than the batch is open."""
     drawn = random_inputs(inputs or graph.inputs, graph.preprocessing, batch, seed)
     generator = np.random.default_rng(seed)
+    whole = {name: name for name in drawn}  # what a Split makes is fed by the name of what it copies
     for node in graph:
         shapes = [value.shape for value in node.inputs]
+        if isinstance(node.layer, Split) and node.inputs[0].name in whole:
+            whole |= {value.name: whole[node.inputs[0].name] for value in node.outputs}
         for position, value in enumerate(node.inputs):
-            if value.name in drawn:
-                shape = drawn[value.name].shape
+            if name := whole.get(value.name):
+                shape = drawn[name].shape
                 chosen = _chosen(node.layer, position, shapes, shape, generator)
                 if chosen is not None:
-                    drawn[value.name] = chosen.astype(value.dtype.numpy)
+                    drawn[name] = chosen.reshape(shape).astype(value.dtype.numpy)
     return drawn
 
 
@@ -45,10 +49,10 @@ def _chosen(
         case ((ROIPooling() | PSROIPooling()), 1):
             images, _, high, wide = shapes[0]
             sides = (np.array([wide, high]) - 1) / layer.scale
-            corners = generator.random((*shape[:-1], 2, 2)) * sides
-            numbers = generator.integers(0, images, (*shape[:-1], 1))
-            return np.concatenate([numbers, corners.min(-2), corners.max(-2)], -1)
+            corners = generator.random((shape[0], 2, 2)) * sides
+            numbers = generator.integers(0, images, (shape[0], 1))
+            return np.concatenate([numbers, corners.min(1), corners.max(1)], 1)
         case Proposal(), 2:
             high, wide = shapes[0][2:]
-            return np.broadcast_to([high * layer.stride, wide * layer.stride, *[1] * (shape[-1] - 2)], shape)
+            return np.array([high * layer.stride, wide * layer.stride, *[1] * (math.prod(shape) - 2)])
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from nktc import export, module
 from nktc.engines.engine import Facts, Options
 from nktc.errors import NktcError
-from nktc.ir import DType, Graph, rewrite
+from nktc.ir import DType, Graph, Value, rewrite
 
 
 class PyTorch:
@@ -44,10 +45,12 @@ class TorchSession:
         self.device = str(device)
         self.facts = Facts(graph.preprocessing, graph.labels)
         open_batch = not options.batch and export.follows_batch(graph)
-        self.inputs, self.outputs = (
+        self.inputs, outputs = (
             tuple(value.opened() if open_batch else value for value in values)
             for values in (graph.inputs, graph.outputs)
         )
+        axes = {value.name: node.layer.open_axis for node in graph for value in node.outputs}
+        self.outputs = tuple(_any_size(value, axes.get(value.name)) for value in outputs)
 
     @torch.inference_mode()
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -57,3 +60,10 @@ class TorchSession:
             value.name: (found[value.name] if value.dtype is DType.F32 else found[value.name].float()).cpu().numpy()
             for value in self.net.graph.outputs
         }
+
+
+def _any_size(value: Value, axis: int | None) -> Value:
+    """The same with 0 in an axis of which only a forward tells the size."""
+    if axis is None:
+        return value
+    return replace(value, shape=(*value.shape[:axis], 0, *value.shape[axis + 1 :]))

@@ -6,7 +6,7 @@ import re
 from typing import Self
 
 from nktc.errors import LayerError
-from nktc.ir import Layer, Phase, Shape, Transform
+from nktc.ir import Layer, Phase, Shape, Transform, times
 from nktc.layers import settings
 from nktc.layers.data_types import COLORS, GEOMETRY, SIZES, refuse
 from nktc.layers.input import batch_size
@@ -90,6 +90,9 @@ class VideoData(Layer, param=("video_data_param", "transform_param"), tops=(1, 2
             raise LayerError(f"{segmented} and {spaced} are both given", field=spaced, help=help)
         flow = bool(segmented) and p.modality == VideoDataParameter.FLOW
         merged = _merged(p, transform)
+        if p.new_height and merged.crop_size > min(p.new_height, p.new_width):
+            size = times((p.new_height, p.new_width))
+            raise LayerError(f"crop_size {merged.crop_size} is larger than its frames, {size}", field="crop_size")
         if merged.multi_scale and not merged.crop_size:
             help = "add crop_size: 224"
             raise LayerError("multi_scale is of a crop that it does not have", field="multi_scale", help=help)

@@ -41,7 +41,7 @@ class BoxAnnotatorOHEM(Layer, param="box_annotator_ohem_param", tops=2):
             raise LayerError(said, field="bottom[0]")
         places = (boxes[0], 1, *_sides(boxes))
         for i, (what, found) in enumerate((("costs", costs), ("labels", labels)), 1):
-            if _four(found) != places:
+            if _four(found) != places or len(found) > 4:
                 raise LayerError(f"its {what} {times(found)} are not one a box of {times(boxes)}", field=f"bottom[{i}]")
         if (weights[:1], _sides(weights)) != (boxes[:1], _sides(boxes)) or len(weights) > 4:
             said = f"its box weights {times(weights)} are not those of boxes {times(boxes)}"

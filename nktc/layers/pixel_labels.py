@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from nktc.errors import LayerError
-from nktc.ir import Layer, Phase, Shape, Transform
+from nktc.ir import Layer, Phase, Shape, Transform, times
 from nktc.layers import settings
 from nktc.layers.data_types import COLORS, GEOMETRY, SIZES, refuse
 from nktc.layers.input import batch_size
 from nktc.schema import SKIP, DenseImageDataParameter, ImageDataParameter, TransformationParameter
+
+LARGEST = 100  # scale factor
 
 
 @dataclass(frozen=True)
@@ -63,34 +65,22 @@ class DenseImageData(Layer, param=("dense_image_data_param", "transform_param"),
         if p.label_divide_factor > 1 and (crop or square):
             help = "the classes would come from another place than the picture: leave the crop out"
             raise LayerError("label_divide_factor and a crop are both given", field="label_divide_factor", help=help)
-        plain = LabelledPixels(
-            _source(p.source, "dense_image_data_param"),
-            batch_size(p),
-            p.is_color,
-            _together("new_height", p.new_height, "new_width", p.new_width),
-            p.root_folder,
-            p.shuffle,
-            p.rand_skip,
-        )
-        return cls(
-            replace(
-                plain,
-                crop=crop or square,
-                mirror=p.mirror or transform.mirror,
-                transform=_plain(transform),
-                phase=phase,
-                divisor=p.label_divide_factor,
-            )
-        )
+        plain = _shared("dense_image_data_param", p, transform, phase)
+        if plain.resize and min(plain.resize) < p.label_divide_factor:
+            said = f"classes {p.label_divide_factor} times smaller than {times(plain.resize)} are less than a pixel"
+            raise LayerError(said, field="label_divide_factor")
+        mirror = p.mirror or transform.mirror
+        return cls(replace(plain, crop=crop or square, mirror=mirror, divisor=p.label_divide_factor))
 
 
 class ImageSegData(Layer, param=("image_data_param", "transform_param"), tops=(1, 3), source=True):
-    """Reads the pictures of a list and, of each, a picture of the class of every pixel: one `path label-path` a line.
+    """Reads the pictures of a list and, of each, the class of every pixel.
 
-    With `label_type: IMAGE` a line has a class for the whole picture, with NONE, or `has_label: false`, nothing: then
-    every pixel has `ignore_label`. A crop may be larger than a picture, which is then padded below and to the right: by
-    the mean, and by ignore_label. In TRAIN both are scaled by one of `scale_factors`. A third top has the height and
-    width of each picture, at most those of the crop. Classes are never interpolated. Source: DeepLab, PSPNet.
+    With `label_type: PIXEL` a line is `path label-path`, the second a picture of classes; without one it has a class
+    for the whole picture, `path label`; with NONE, or `has_label: false`, nothing: then every pixel has `ignore_label`.
+    A crop may be larger than a picture, which is then padded below and to the right: by the mean, and by ignore_label.
+    In TRAIN both are scaled by one of `scale_factors`. A third top has the height and width of each picture, at most
+    those of the crop. Classes are never interpolated. Source: DeepLab, PSPNet.
     """
 
     pixels: LabelledPixels
@@ -100,24 +90,13 @@ class ImageSegData(Layer, param=("image_data_param", "transform_param"), tops=(1
         if transform.mean_file:
             help = "give mean_value, one number a channel"
             raise LayerError("takes no mean image", field="mean_file", help=help)
-        if any(not factor > 0 for factor in transform.scale_factors):
-            raise LayerError("a scale factor is not above 0", field="scale_factors")
-        plain = LabelledPixels(
-            _source(p.source, "image_data_param"),
-            batch_size(p),
-            p.is_color,
-            _together("new_height", p.new_height, "new_width", p.new_width),
-            p.root_folder,
-            p.shuffle,
-            p.rand_skip,
-        )
+        if any(not 0 < factor <= LARGEST for factor in transform.scale_factors):
+            raise LayerError(f"a scale factor is not above 0 and at most {LARGEST}", field="scale_factors")
         return cls(
             replace(
-                plain,
+                _shared("image_data_param", p, transform, phase),
                 crop=(transform.crop_size,) * 2 if transform.crop_size else (),
                 mirror=transform.mirror,
-                transform=_plain(transform),
-                phase=phase,
                 label=ImageDataParameter.LabelType.Name(p.label_type) if p.has_label else "NONE",
                 outside=p.ignore_label,
                 factors=tuple(transform.scale_factors) if phase is Phase.TRAIN else (),
@@ -125,6 +104,23 @@ class ImageSegData(Layer, param=("image_data_param", "transform_param"), tops=(1
                 skips=p.on_bad_record == SKIP,
             )
         )
+
+
+def _shared(
+    name: str, p: DenseImageDataParameter | ImageDataParameter, transform: TransformationParameter, phase: Phase
+) -> LabelledPixels:
+    """What the settings of both layers, in the field of that name, have in common. Raises LayerError."""
+    return LabelledPixels(
+        _source(p.source, name),
+        batch_size(p),
+        p.is_color,
+        _together("new_height", p.new_height, "new_width", p.new_width),
+        p.root_folder,
+        p.shuffle,
+        p.rand_skip,
+        transform=_plain(transform),
+        phase=phase,
+    )
 
 
 def _plain(p: TransformationParameter) -> Transform:

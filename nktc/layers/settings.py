@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from google.protobuf.message import Message
 
 from nktc.errors import LayerError, near
@@ -96,6 +98,7 @@ def transform(p: TransformationParameter, resizes: bool = False, rescales: bool 
     )
 
 
+LEAST = 0.001  # height of a part by that of a square of its area
 NVIDIAS = ("img_rand_resize", "rand_resize_ratio", "vertical_stretch", "horizontal_stretch")
 
 
@@ -122,8 +125,9 @@ def _rescale(p: TransformationParameter, rescales: bool) -> Rescale | RandomAspe
     if "random_aspect_ratio_param" in given:
         part = p.random_aspect_ratio_param
         _ordered(field, part.min_area_ratio, part.max_area_ratio)
-        if not (part.min_area_ratio > 0 and part.max_area_ratio <= 1 and 0 < part.aspect_ratio_change <= 1):
-            raise LayerError("its shares and its change of form are above 0 and at most 1", field=field)
+        if not (part.min_area_ratio > 0 and part.max_area_ratio <= 1 and LEAST <= part.aspect_ratio_change <= 1):
+            said = f"its shares are above 0 and at most 1, its change of form is from {LEAST} to 1"
+            raise LayerError(said, field=field)
         area = (part.min_area_ratio, part.max_area_ratio)
         return RandomAspectCrop(area, part.aspect_ratio_change, part.max_attempt, _method(part.resize_param))
     for name in NVIDIAS:
@@ -153,7 +157,7 @@ def _factors(p: TransformationParameter, name: str) -> tuple[float, float]:
 
 
 def _ordered(field: str, low: float, high: float) -> None:
-    if not 0 <= low <= high:
+    if not 0 <= low <= high < math.inf:
         raise LayerError(f"{low:g} to {high:g} is no range", field=field)
 
 

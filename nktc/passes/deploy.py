@@ -71,9 +71,10 @@ def _deployed(
     wanted += [value.name for value in graph.outputs if value.name not in gone | fresh]
     if not wanted:
         raise NktcError(f"nothing of {graph.name} is left to infer with: it computes no value but losses")
-    taken = set(wanted).union(value.name for node in nodes for value in node.inputs)
-    nodes = [_narrower(node, taken) if isinstance(node.layer, Split) else node for node in nodes]
     smaller = rewrite.keep(rewrite.with_nodes(graph, nodes), wanted)
+    taken = set(wanted).union(value.name for node in smaller for value in node.inputs)
+    nodes = [_narrower(node, taken) if isinstance(node.layer, Split) else node for node in smaller]
+    smaller = rewrite.with_nodes(smaller, nodes)
     smaller = dataclasses.replace(
         smaller, preprocessing={v.name: known[v.name] for v in smaller.inputs if v.name in known}
     )

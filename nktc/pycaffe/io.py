@@ -128,7 +128,7 @@ class Transformer:
             made = made.transpose(self.transpose[in_])
         if in_ in self.channel_swap:
             order = list(self.channel_swap[in_])
-            if max(order) >= len(made):
+            if not all(-len(made) <= channel < len(made) for channel in order):
                 raise InputError(f"a picture has {len(made)} channels, channel_swap has {len(order)}")
             made = made[order]
         if self.raw_scale.get(in_) is not None:

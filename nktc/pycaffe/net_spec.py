@@ -73,9 +73,10 @@ class Function:
         self.message = _message(type_name, self.params)
 
     def update(self, params: Mapping[str, Any]) -> None:
-        """Give the layer other settings, or more of them."""
-        self.params.update(params)
-        self.message = _message(self.type_name, self.params)
+        """Give the layer other settings, or more of them. Raises SpecError, and keeps its own then."""
+        params = {**self.params, **params}
+        self.message = _message(self.type_name, params)
+        self.params = params
 
 
 class NetSpec:

@@ -33,7 +33,7 @@ from nktc.ir import (
     times,
 )
 from nktc.layers import Input, check_filler, find
-from nktc.reader.forks import DEPLOY, DETECTORS, refusals, unknown_type
+from nktc.reader.forks import DEPLOY, refusals, unknown_type
 from nktc.reader.net_file import NetFile, must_exist
 from nktc.reader.state import State, included
 from nktc.schema import BlobProto, LayerParameter, NetParameter, ParamSpec
@@ -113,7 +113,6 @@ class _Builder:
                 self._unknown(message)
         messages = _with_tops([message for message, _, _ in chosen])
         versions, names = _versions(messages), _names(messages)
-        detects = any(message.type in DETECTORS for message in messages)
         for name, message, (_, tree, within), tops in zip(names, messages, chosen, versions, strict=True):
             if len(self.errors) >= MOST:
                 break
@@ -143,7 +142,7 @@ class _Builder:
                 first.located(None, Note(f"the same in {count} more instance{'' if count == 1 else 's'}"))
         errors = in_order(self.errors)
         # A net that trains or scores a detector is refused in one sentence; what else it wants is no further news.
-        raise_all([error for error in errors if error.help == DEPLOY] if detects else errors)
+        raise_all([error for error in errors if error.help == DEPLOY] or errors)
         return Graph(
             self.net.message.name or "net",
             self.state.phase,

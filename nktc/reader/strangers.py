@@ -49,7 +49,9 @@ BYTES: Final = (
     (b"\x89HDF", WEIGHTS.replace(",", " or the state of a solver,", 1)),
     (b"PK\x03\x04", f"{WEIGHTS}; nktc convert takes a .pt2"),
 )
-PROGRAM = re.compile(rb"^(?:import [\w., ]+|from [\w.]+ import .+|(?:def|class) \w+.*:)\s*$|\A#!.*python", re.MULTILINE)
+PROGRAM = re.compile(
+    rb"^(?:import [\w., ]++|from [\w.]+ import .+|(?:def|class) \w++.*:)\s*$|\A#!.*python", re.MULTILINE
+)
 WORDS: Final = (
     (PROGRAM, "it is a program in Python: if it writes a net, run it with python -m nktc.pycaffe"),
     (re.compile(rb"\A#!"), f"it is a script: {A_NET}"),
@@ -60,7 +62,7 @@ WORDS: Final = (
         "it is a link that git wrote as text: give the file that it names",
     ),
 )
-MARKED = re.compile(r"\{\{|\{%|<%|\$\{|\$\(|%\(\w+\)|%[sdfr]\b|:\s*\{\w*\}|@\w+@")
+MARKED = re.compile(r"\{\{|\{%|<%|\$\{|\$\(|%\(\w+\)|%[sdfr]\b|(?<!_param):\s*\{\w*\}|@\w+@")
 """What templates have in place of a value."""
 TEMPLATE = "it is a template: fill in what is marked in it first"
 

@@ -26,7 +26,10 @@ def here(tmp_path: Path, monkeypatch) -> Path:
     graph = reader.build(reader.read_net("net"), Phase.TEST)
     weights.save("w.caffemodel", graph, module.compile(graph, seed=1).arrays())
     weights.save("net.safetensors", graph, module.compile(graph, seed=1).arrays())
+    weights.save("w.h5", graph, module.compile(graph, seed=1).arrays())
     np.save("x.npy", np.zeros((1, 4, 4, 3)))
+    np.savez("x.npz", x=np.zeros((1, 3, 4, 4), np.float32))
+    Path("list.txt").write_text("x.npz\n")
     Path("link").symlink_to("w.caffemodel")
     Path("w.csv").write_text("filename,ymin,xmin,ymax,xmax\n")
     Path("db").mkdir()
@@ -48,6 +51,10 @@ def here(tmp_path: Path, monkeypatch) -> Path:
         "classify x.npy x --model_def net --pretrained_model w.caffemodel --mean_file=",
         "detect w.csv w.csv --model_def net --pretrained_model w.caffemodel --mean_file= --crop_mode list",
         "draw_net net net",
+        "infer --model net --weights w.h5 x.npz -o x.npz",
+        "infer --model net --weights w.h5 x.np* -o x.npz",
+        "infer --model net --weights w.h5 --list list.txt -o list.txt",
+        "infer --model net --weights w.h5 x.npz -o w.h5",
         "compute_image_mean db db/data.mdb",
         "data mean db db/data.mdb",
     ],
@@ -58,6 +65,12 @@ def test_what_is_read_is_not_written_over(here: Path, line: str):
     assert isinstance(refused, NktcError)
     assert refused.message.endswith("is what is read")
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+
+
+def test_a_pytorch_file_is_not_written_where_its_weights_go(here: Path):
+    done = CliRunner().invoke(nktc, ["show", "--torch", "-o", "new.safetensors", "net", "--weights", "w.caffemodel"])
+    assert "-o names the PyTorch file, and the .safetensors goes beside it: give a .py" in done.stderr
+    assert not Path("new.safetensors").exists()
 
 
 def test_a_text_is_upgraded_in_its_place(here: Path):

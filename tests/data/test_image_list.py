@@ -137,6 +137,7 @@ def test_what_is_lost_or_damaged_on_the_way_is_named_with_its_line(files: Path) 
         (ImageData("text.txt"), "{0}/text.txt:2: {0}/text.txt: it is no 8-bit picture that can be decoded", ""),
         (ImageData("bare.txt"), '{}/bare.txt:1: "p.png" is no path and label', "write: cat.jpg 0"),
         (ImageData("word.txt"), '{}/word.txt:1: "p.png cat" is no path and label', "write: cat.jpg 0"),
+        (ImageData("huge.txt"), f'{{}}/huge.txt:1: "p.png {10**40}" is no path and label', "write: cat.jpg 0"),
         (
             ImageData("i.txt", resize=(8, 20), transform=Transform(crop=9)),
             "crop 9x9 is larger than its image 8x20",
@@ -145,7 +146,13 @@ def test_what_is_lost_or_damaged_on_the_way_is_named_with_its_line(files: Path) 
     ],
 )
 def test_what_cannot_be_is_refused(files: Path, layer: ImageData, said: str, help: str) -> None:
-    lists = {"gone": "gone.png 1\n", "text": "\ntext.txt 0\n", "bare": "p.png", "word": "p.png cat"}
+    lists = {
+        "gone": "gone.png 1\n",
+        "text": "\ntext.txt 0\n",
+        "bare": "p.png",
+        "word": "p.png cat",
+        "huge": f"p.png {10**40}",
+    }
     for name, text in lists.items():
         (files / f"{name}.txt").write_text(text)
     with pytest.raises(LayerError) as refusal:

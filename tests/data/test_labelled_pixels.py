@@ -94,6 +94,8 @@ def test_the_classes_of_an_encoder_are_a_fraction_of_the_picture(files: Path) ->
     assert describe(layer, files).shapes[:2] == ((2, 3, 12, 20), (2, 1, 3, 5))
     _, classes = opened(layer, files).batch(0)
     np.testing.assert_array_equal(classes[0, 0], cv2.imread(str(files / "c0.png"), 0)[::2, ::2])
+    with pytest.raises(NktcError, match=r"list.txt:1: classes 7 times smaller than 6x10 are less than a pixel"):
+        opened(DenseImageData(replace(PLAIN, divisor=7)), files)
 
 
 def test_what_a_crop_has_beyond_its_picture_is_the_mean_and_the_class_to_ignore(files: Path) -> None:
@@ -129,6 +131,10 @@ def test_a_line_may_have_one_class_for_the_whole_picture_or_none(files: Path) ->
     (files / "list.txt").write_text("p0.png\np1.png\n")
     _, classes = opened(ImageSegData(replace(PLAIN, label="NONE")), files).batch(0)
     assert (classes == 255).all()
+    (files / "list.txt").write_text(f"p0.png {10**400}\n")
+    with pytest.raises(NktcError, match='0" is no class') as caught:
+        opened(ImageSegData(replace(PLAIN, label="IMAGE")), files).batch(0)
+    assert "label_type: PIXEL" in caught.value.help
 
 
 def test_a_list_without_labels_and_classes_of_another_size_are_refused(files: Path) -> None:

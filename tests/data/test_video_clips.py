@@ -240,6 +240,10 @@ def test_lines_that_are_no_clips_are_refused(files: Path) -> None:
     (files / "bad.txt").write_text("a -1 0\n")
     with pytest.raises(LayerError, match="-1 is below 0"):
         opened(replace(C3D, source_path="bad.txt"), files)
+    for huge in (f"a {10**30} 0\n", f"a 1 {10**400}\n"):
+        (files / "bad.txt").write_text(huge)
+        with pytest.raises(LayerError, match='0" is no path, first frame and label'):
+            opened(replace(C3D, source_path="bad.txt"), files)
     with pytest.raises(LayerError, match="has 4 of mean_value for 3 channels"):
         opened(replace(C3D, transform=Transform(mean_values=(1.0, 2.0, 3.0, 4.0))), files)
 

@@ -60,10 +60,12 @@ def test_a_file_that_ends_at_boxes_takes_any_batch_and_gives_rows(graph: Graph, 
         np.testing.assert_allclose(session.run({"data": x})["det"], expected(graph, x), atol=1e-5)
 
 
-def test_a_net_with_its_weights_chooses_so_too(graph: Graph, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["", "torch"])
+def test_a_net_with_its_weights_chooses_so_too(graph: Graph, backend: str, tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(NET)
     weights.save(tmp_path / "w.caffemodel", graph, graph.arrays)
-    opened = open_model(tmp_path / "net.prototxt", [str(tmp_path / "w.caffemodel")], "", CPU, PLACES, ["s"])
+    opened = open_model(tmp_path / "net.prototxt", [str(tmp_path / "w.caffemodel")], backend, CPU, PLACES, ["s"])
+    assert {value.name: value.shape for value in opened.session.outputs}["det"] == (1, 1, 0, 7)
     found = opened.session.run({"data": X[:1]})
     assert set(found) == {"det", "s"}
     np.testing.assert_allclose(

@@ -55,3 +55,38 @@ def test_a_picture_of_proposals_is_as_large_as_their_map(read):
         seed=0,
     )
     assert found["info"].tolist() == [[96, 80, 1]]
+
+
+def test_regions_and_pictures_with_axes_of_one_behind_are_as_those_without(read):
+    """Fast R-CNN's own nets have regions of four axes."""
+    found = engines.noise(
+        read("""
+            layer { name: "in" type: "Input" top: "s" top: "o" top: "info" top: "rois" input_param {
+              shape { dim: 1 dim: 2 dim: 6 dim: 5 } shape { dim: 1 dim: 4 dim: 6 dim: 5 }
+              shape { dim: 1 dim: 3 dim: 1 dim: 1 } shape { dim: 7 dim: 5 dim: 1 dim: 1 } } }
+            layer { name: "p" type: "Proposal" bottom: "s" bottom: "o" bottom: "info" top: "r"
+              proposal_param { ratio: 1 scale: 2 feat_stride: 16 } }
+            layer { name: "pool" type: "ROIPooling" bottom: "s" bottom: "rois" top: "y"
+              roi_pooling_param { pooled_h: 2 pooled_w: 2 } }
+        """),
+        1,
+        seed=0,
+    )
+    assert found["info"].tolist() == [[[[96]], [[80]], [[1]]]]
+    assert found["rois"].shape == (7, 5, 1, 1)
+    assert not found["rois"][:, 0].any()
+    assert (found["rois"][:, 1:3] <= found["rois"][:, 3:]).all()
+
+
+def test_what_a_split_hands_on_is_known_too(read):
+    """Caffe writes a Split into the net of a snapshot where two layers take one input."""
+    found = engines.noise(
+        read("""
+            layer { name: "in" type: "Input" top: "words" input_param { shape { dim: 40 } } }
+            layer { name: "two" type: "Split" bottom: "words" top: "a" top: "b" }
+            layer { name: "embed" type: "Embed" bottom: "b" top: "e" embed_param { input_dim: 3 num_output: 2 } }
+        """),
+        1,
+        seed=0,
+    )
+    assert {*found["words"]} == {0, 1, 2}

@@ -77,6 +77,10 @@ def test_c3ds_settings_of_2014_are_those_of_today() -> None:
         ('video_data_param { source: "l" modality: FLOW name_pattern: "%05d" }', "%c for the direction"),
         ('video_data_param { source: "l" } transform_param { multi_scale: true }', "a crop that it does not have"),
         (
+            'video_data_param { source: "l" new_height: 3 new_width: 9 } transform_param { crop_size: 4 }',
+            "crop_size 4 is larger than its frames, 3x9",
+        ),
+        (
             'video_data_param { source: "l" } transform_param { crop_size: 3 multi_scale: true scale_ratios: 2 }',
             "a scale ratio",
         ),

@@ -106,6 +106,13 @@ def test_what_each_item_costs_is_minus_the_logarithm_of_its_probability() -> Non
         ),
         (
             "BoxAnnotatorOHEM",
+            "box_annotator_ohem_param { roi_per_img: 2 }",
+            [(3, 5), (3, 1, 1, 1, 7), (3,), (3, 8)],
+            2,
+            "its costs 3x1x1x1x7 are not one a box of 3x5",
+        ),
+        (
+            "BoxAnnotatorOHEM",
             "box_annotator_ohem_param { ignore_label: 2 }",
             [(3, 5), (3,), (3,), (3, 8)],
             2,

@@ -73,7 +73,17 @@ def test_pspnets_settings_are_read() -> None:
         (
             "ImageSegData",
             'image_data_param { source: "l" } transform_param { scale_factors: 0 }',
-            "a scale factor is not above 0",
+            "a scale factor is not above 0 and at most 100",
+        ),
+        (
+            "ImageSegData",
+            'image_data_param { source: "l" } transform_param { scale_factors: inf }',
+            "a scale factor is not above 0 and at most 100",
+        ),
+        (
+            "DenseImageData",
+            'dense_image_data_param { source: "l" batch_size: 1 new_height: 3 new_width: 9 label_divide_factor: 4 }',
+            "classes 4 times smaller than 3x9 are less than a pixel",
         ),
         ("ImageData", 'image_data_param { source: "l" label_type: PIXEL }', "label_type PIXEL is not of this layer"),
     ],

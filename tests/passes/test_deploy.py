@@ -48,7 +48,9 @@ def test_a_split_for_what_is_gone_leaves_no_output(golden):
     graph = build(
         DATA
         + """
-        layer { name: "two" type: "Split" bottom: "ip" top: "ip0" top: "ip1" }
+        layer { name: "two" type: "Split" bottom: "ip" top: "ip0" top: "ip1" top: "ip2" }
+        layer { name: "shares" type: "Softmax" bottom: "ip2" top: "shares" softmax_param { axis: 0 } }
+        layer { name: "sure" type: "Accuracy" bottom: "shares" bottom: "label" top: "sure" accuracy_param { axis: 1 } }
         layer { name: "acc" type: "Accuracy" bottom: "ip0" bottom: "label" top: "acc" }
         layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip1" bottom: "label" top: "loss" }
     """

@@ -63,6 +63,7 @@ def test_pictures_that_give_no_crop_are_refused(files):
     ("settings", "said"),
     [
         ({"channel_swap": (2, 1, 0)}, "a picture has 1 channels, channel_swap has 3"),
+        ({"channel_swap": (-1, -2, -3)}, "a picture has 1 channels, channel_swap has 3"),
         ({"mean": np.zeros((3, 4, 4))}, "the mean is 3x4x4, the picture 1x4x4"),
     ],
 )

@@ -499,6 +499,10 @@ def test_names_and_settings_are_listed_and_changed_as_in_the_ssd_fork() -> None:
     n.update("c", dict(pad=1, num_output=5))
     assert n.c.fn.params == {"num_output": 5, "kernel_size": 3, "pad": 1}
     assert (n.c.fn.ntop, list(n.to_proto().layer[1].convolution_param.pad)) == (1, [1])
+    with pytest.raises(SpecError, match='has no setting "padd"'):
+        n.update("c", dict(padd=2))
+    n.update("c", dict(pad=3))  # what was refused is forgotten
+    assert list(n.to_proto().layer[1].convolution_param.pad) == [3]
 
 
 def test_of_a_setting_that_is_given_twice_the_last_counts_and_messages_are_put_together() -> None:

@@ -297,3 +297,9 @@ def test_a_net_that_trains_or_scores_a_detector_is_refused_in_one_sentence() -> 
         )
         assert error.help == "give the deploy net: nktc check, infer, export and convert take it"
     assert len(refusal(f"{data} {rest}")) > 1
+
+
+def test_a_net_with_more_errors_than_are_told_is_refused_though_its_detector_comes_behind_them() -> None:
+    wrong = "".join(f'layer {{ name: "x{i}" type: "Nothing" top: "x{i}" }}' for i in range(100))
+    errors = refusal(f'{wrong} layer {{ name: "m" type: "MultiBoxLoss" bottom: "x0" top: "m" }}')
+    assert errors[0].message == 'Nothing "x0": unknown layer type "Nothing"'

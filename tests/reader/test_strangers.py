@@ -106,12 +106,14 @@ def test_a_template_is_told_to_be_filled_in_at_its_first_mark(write, mark: str) 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('layer { name: "a" type: "ReLU" relu_param: {} bottom "x" }', 'expected : or { after bottom, not "x"'),
         ('name: "n"', "file has no layers"),
         ('name: "n" Layer { name: "a" }' + ' Layer { name: "b" }' * 120, 'unknown field "Layer" in the net'),
         ('nam: "n" layer { name: "a" type: "ReLU" bottom: "x" top: "x" }', 'unknown field "nam" in the net'),
         ('net: "x" base_rl: 0.1', 'unknown field "base_rl" in the solver'),
         ('net: "x" foo: 1 bar: 2', 'unknown field "foo" in the solver|unknown field "bar" in the solver'),
         ('layer { name: "a" ', 'the file ends inside layer, whose "}" is missing'),
+        ("import" + " " * 65000 + "!", 'unexpected character "!"'),  # looked through once, not once a blank
     ],
 )
 def test_what_is_meant_for_a_net_or_a_solver_is_told_its_mistake_once(write, text: str, said: str) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
 
 from nktc.data.transforms import chance
-from nktc.ir import Phase, RandomAspectCrop, Rescale, Transform
+from nktc.errors import LayerError
+from nktc.ir import Phase, RandomAspectCrop, Rescale, Transform, times
 
+MOST = 1 << 30  # pixels of a picture; OpenCV decodes no larger one
+THIN = 64  # times a side may be longer than the other: the shorter one is scaled to a length, the longer one follows
 F = np.float32  # the forks compute sides in these
 METHODS = {
     "NEAREST": cv2.INTER_NEAREST,
@@ -101,8 +106,23 @@ def _aspect_crop(
     return _scaled(picture, shorter, crop, Phase.TEST, seed, counter)
 
 
+@contextmanager
+def bringing(picture: np.ndarray, size: tuple[int, int]) -> Iterator[None]:
+    """Raises LayerError where [c h w] cannot be brought to a height and width."""
+    if math.prod(size) > MOST:
+        raise LayerError(f"a picture of {times(size)} has more than {MOST:,} pixels", help="bring it to a smaller size")
+    try:
+        yield
+    except (cv2.error, MemoryError) as error:
+        reason = (getattr(error, "err", None) or "").lower() or "there is no memory for it"
+        problem = f"a picture of {times(picture.shape)} cannot be brought to {times(size)}: {reason}"
+        raise LayerError(problem) from None
+
+
 def _brought(picture: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
     if picture.shape[1:] == size:
         return picture
-    scaled = cv2.resize(np.ascontiguousarray(picture.transpose(1, 2, 0)), size[::-1], interpolation=METHODS[method])
+    with bringing(picture, size):
+        whole = np.ascontiguousarray(picture.transpose(1, 2, 0))
+        scaled = cv2.resize(whole, size[::-1], interpolation=METHODS[method])
     return scaled[None] if scaled.ndim == 2 else scaled.transpose(2, 0, 1)

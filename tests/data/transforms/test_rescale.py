@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 
 from nktc.data import Opening, Places, describe, open_stream
 from nktc.data.transforms.rescale import rescaled
+from nktc.errors import LayerError, NktcError
 from nktc.ir import Phase, RandomAspectCrop, Rescale, Transform
 from nktc.layers import ImageData
 from nktc.layers.settings import transform
@@ -83,6 +85,44 @@ def test_nvidias_sides_are_stretched_for_themselves_and_never_longer_than_they_w
 def test_a_side_is_never_shorter_than_the_crop() -> None:
     settings = read({"crop_size": 25, "random_resize_param": {"min_size": 10, "max_size": 12}})
     assert all(min(p.shape[1:]) == 25 for p in of(settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"vertical_stretch_lower": 1.0, "vertical_stretch_upper": float("inf")}, "1 to inf is no range"),
+        (
+            {"random_aspect_ratio_param": {"aspect_ratio_change": 1e-30}},
+            "its shares are above 0 and at most 1, its change of form is from 0.001 to 1",
+        ),
+    ],
+)
+def test_numbers_that_no_picture_can_be_scaled_by_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(LayerError) as caught:
+        read({"crop_size": 8, **settings})
+    assert caught.value.message == message
+
+
+def test_a_picture_is_not_scaled_to_more_than_memory_holds() -> None:
+    for tall in (1e4, 1e30):
+        with pytest.raises(LayerError, match="has more than 1,073,741,824 pixels"):
+            of(Transform(crop=8, rescale=Rescale((9000, 9000), tall=(tall, tall))), Phase.TEST)
+    with pytest.raises(LayerError, match="a picture of 600x8x8 cannot be brought to 16x16"):
+        of(Transform(crop=8, rescale=Rescale((16, 16))), Phase.TEST, np.zeros((600, 8, 8), np.uint8))
+
+
+def test_a_picture_too_thin_to_be_scaled_by_its_shorter_side_is_skipped_or_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, size in enumerate([(30, 47), (1, 65)]):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((*size, 3), 10 + i, np.uint8))
+    (tmp_path / "l.txt").write_text("0.png 0\n1.png 1\n")
+    layer = ImageData("l.txt", 2, transform=Transform(crop=24, rescale=Rescale((26, 40), cuts=True)))
+    opening = Opening(places=NOWHERE, folder=tmp_path)
+    with pytest.raises(NktcError, match="it is 3x1x65, one side more than 64 times the other"):
+        open_stream(layer, opening).batch(0)
+    assert open_stream(replace(layer, skips=True), opening).batch(0)[1].tolist() == [0, 0]
+    assert "skipped: " in capsys.readouterr().err
 
 
 def test_batches_of_pictures_of_any_size_come_in_that_of_the_crop(tmp_path: Path) -> None:
