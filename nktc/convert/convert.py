@@ -12,7 +12,7 @@ from nktc import data
 from nktc.convert.proof import TOLERANCE, Proof, prove, report
 from nktc.convert.source import open_source
 from nktc.convert.target import KINDS, Settings, beside, kind, unverified, write
-from nktc.errors import NktcError
+from nktc.files import spare
 from nktc.ir import Shape
 
 
@@ -82,11 +82,10 @@ def convert(
     hear(f"reading {model}")
     source = open_source(model, weights, places, shapes, settings.batch or 1, dialect)
     hear(f"writing {output}")
-    wanted = beside(output)
-    clash = next((file for file in wanted if file.resolve() in {own.resolve() for own in source.files.values()}), None)
-    if clash:
-        raise NktcError(f"{clash} is what is converted", help="give -o another name")
-    written = write(source, unverified(output) if verify else output, settings)
+    path, wanted = unverified(output) if verify else output, beside(output)
+    for file in (*beside(path), *wanted):
+        spare(file, *source.files.values())
+    written = write(source, path, settings)
     files: tuple[Path, ...] = written.files
     proof = None
     if verify:

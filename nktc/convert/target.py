@@ -85,11 +85,7 @@ def kind(path: Path) -> str:
 
 
 def write(source: Source, path: Path, settings: Settings) -> Written:
-    """Write a model to a path, with what goes beside it. Raises NktcError, also where a file of the source is in the
-    way."""
-    for file in beside(path):
-        if any(file.resolve() == own.resolve() for own in source.files.values()):
-            raise NktcError(f"{file} is what is converted", help="give -o another name")
+    """Write a model to a path, with what goes beside it. Raises NktcError."""
     return KINDS[kind(path)][1](source, path, settings)
 
 

@@ -14,7 +14,7 @@ from nktc.errors import LayerError
 from nktc.ir import Layer, Phase, Shape, times
 from nktc.layers import axes, settings
 from nktc.layers.accuracy import one_label_an_item
-from nktc.layers.loss import NO_LABEL, WORST, divided, ignored, refuse_smoothing, same_batch, same_count
+from nktc.layers.loss import NO_LABEL, WORST, divided, ignored, refuse_class_settings, same_batch, same_count
 from nktc.schema import BoxAnnotatorOHEMParameter, LossParameter, SoftmaxParameter
 
 
@@ -79,7 +79,7 @@ class SmoothL1LossOHEM(Layer, param="loss_param", tops=(1, 2), loss=True):
 
     @classmethod
     def read(cls, loss: LossParameter, phase: Phase) -> Self:
-        refuse_smoothing(loss)
+        refuse_class_settings(loss)
         return cls(settings.normalization(loss))
 
     def with_tops(self, tops: int) -> Self:
@@ -124,7 +124,7 @@ class SoftmaxWithLossOHEM(Layer, param=("softmax_param", "loss_param"), tops=(1,
 
     @classmethod
     def read(cls, softmax: SoftmaxParameter, loss: LossParameter, phase: Phase) -> Self:
-        refuse_smoothing(loss)
+        refuse_class_settings(loss)
         return cls(softmax.axis, ignored(loss), settings.normalization(loss))
 
     def with_tops(self, tops: int) -> Self:

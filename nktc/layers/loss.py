@@ -126,7 +126,7 @@ class InfogainLoss(Layer, param=("infogain_loss_param", "loss_param"), tops=(1, 
         if loss.HasField("normalize"):
             help = f"write normalization: {settings.normalization(LossParameter(normalize=loss.normalize))}"
             raise LayerError("takes normalization, not the old normalize", field="normalize", help=help)
-        refuse_smoothing(loss)
+        refuse_class_settings(loss)
         return cls(p.source, p.axis, ignored(loss), settings.normalization(loss))
 
     def with_tops(self, tops: int) -> Self:
@@ -204,7 +204,7 @@ class SigmoidCrossEntropyLoss(Layer, param="loss_param", loss=True):
 
     @classmethod
     def read(cls, loss: LossParameter, phase: Phase) -> Self:
-        refuse_smoothing(loss)
+        refuse_class_settings(loss)
         return cls(ignored(loss), settings.normalization(loss, "BATCH_SIZE"))
 
     def shape(self, scores: Shape, target: Shape) -> Shape:
@@ -229,7 +229,7 @@ def ignored(loss: LossParameter) -> int | None:
     return loss.ignore_label if loss.HasField("ignore_label") else None
 
 
-def refuse_smoothing(loss: LossParameter) -> None:
+def refuse_class_settings(loss: LossParameter) -> None:
     """Refuse a share for all classes, and weights of classes, where a loss has none to give."""
     if loss.weight_by_label_freqs:
         raise LayerError("takes no class weights", field="weight_by_label_freqs", help="SoftmaxWithLoss takes them")

@@ -165,12 +165,12 @@ class Solver:
     def told_rate(self, loss: Tensor) -> float:
         """The rate of this iteration by its loss and those before."""
         losses = [*self.losses, loss][-self.settings.message.average_loss :]
-        self.plateau.take(self.windows, self.iteration, sum(one.item() for one in losses) / len(losses))
+        self.plateau.take(self.windows, self.iteration, _mean(losses))
         return self.rate()
 
     def smoothed(self) -> float:
         """The mean of the last average_loss losses, NaN before the first."""
-        return sum(loss.item() for loss in self.losses) / len(self.losses) if self.losses else float("nan")
+        return _mean([*self.losses]) if self.losses else float("nan")
 
     def obey(self) -> bool:
         """Stop where a signal or the time asks for it; whether to save. All ranks do so at the same iteration."""
@@ -335,6 +335,10 @@ class Solver:
     def tell(self, event: Event) -> None:
         for hook in self.hooks:
             hook(event)
+
+
+def _mean(losses: Sequence[Tensor]) -> float:
+    return sum(loss.item() for loss in losses) / len(losses)
 
 
 def _below(start: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -175,7 +175,7 @@ def test_an_onnx_file_goes_back_to_caffe(tmp_path):
     ("line", "reason"),
     [
         (["net.prototxt", "-o", "a.onnx"], "net.prototxt is a net without weights"),
-        (["net.caffemodel", "net.caffemodel", "-o", "net.caffemodel"], "net.caffemodel is what is converted"),
+        (["net.caffemodel", "net.caffemodel", "-o", "net.caffemodel"], "net.caffemodel is what is read"),
         (["net.prototxt", "net.caffemodel", "-o", "a.tflite"], "a.tflite does not say what to write"),
         (["net.prototxt", "net.caffemodel", "-o", ".onnx"], ".onnx does not say what to write"),
         (["net.prototxt", "absent.caffemodel", "-o", "a.onnx"], "absent.caffemodel does not exist"),
